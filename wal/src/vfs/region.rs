@@ -1,0 +1,182 @@
+//! Raw memory that one thread at a time stores to and any number of threads read: a mapped file or anonymous pages.
+//!
+//! # Invariants
+//! - The memory stays mapped, at one address, until the region is dropped.
+//! - A byte range is stored by one thread before its head word is published, and never again after that.
+//! - Readers ask only for bytes below the file's length whose head word they have loaded with `load`, or that they
+//!   know to be published by another synchronisation (the watermark of the log).
+//!
+//! This file and `os.rs` are the only ones in the crate with unsafe code.
+
+#![expect(unsafe_code, reason = "raw mapped memory: no safe type expresses stores beside readers of other ranges")]
+
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap, mmap_anonymous, munmap};
+
+/// A mapping of fixed length and address.
+#[derive(Debug)]
+pub(crate) struct Region {
+    base: *mut u8,
+    len: usize,
+}
+
+// SAFETY: the region is memory, not tied to a thread; who may touch which bytes when is the contract of the methods.
+unsafe impl Send for Region {}
+// SAFETY: as above; concurrent `store` and `bytes` touch disjoint ranges by the module's invariants, and head words
+// are accessed atomically.
+unsafe impl Sync for Region {}
+
+impl Region {
+    /// Zeroed anonymous memory; pages cost nothing until they are stored to.
+    pub(crate) fn anonymous(len: u64) -> io::Result<Region> {
+        let len = checked_len(len)?;
+        // SAFETY: a fresh private mapping at an address chosen by the kernel aliases nothing.
+        let base = unsafe {
+            mmap_anonymous(
+                std::ptr::null_mut(),
+                len,
+                ProtFlags::READ | ProtFlags::WRITE,
+                MapFlags::PRIVATE | MapFlags::NORESERVE,
+            )?
+        };
+        Ok(Region { base: base.cast(), len })
+    }
+
+    /// A shared mapping of the start of a file, longer than the file where `len` says so.
+    pub(crate) fn of_file(fd: BorrowedFd<'_>, len: u64, writable: bool) -> io::Result<Region> {
+        let len = checked_len(len)?;
+        let prot = if writable { ProtFlags::READ | ProtFlags::WRITE } else { ProtFlags::READ };
+        // SAFETY: a fresh mapping at an address chosen by the kernel aliases no Rust object. Other processes cannot
+        // change the file while the directory lock is held, and this one stores through one `Region` only.
+        let base = unsafe { mmap(std::ptr::null_mut(), len, prot, MapFlags::SHARED, fd, 0)? };
+        let region = Region { base: base.cast(), len };
+        // SAFETY: the range is exactly the mapping just made. DONTFORK: a child must not store into the log.
+        unsafe { madvise(region.base.cast(), region.len, Advice::LinuxDontFork)? };
+        Ok(region)
+    }
+
+    /// Stores bytes that no reader looks at yet.
+    pub(crate) fn store(&self, offset: u64, bytes: &[u8]) {
+        let start = self.check(offset, bytes.len());
+        // SAFETY: the range is inside the mapping (checked), nobody reads it before its head word is published and
+        // nobody else stores to it (contract of `TailMap`), and `bytes` is a Rust slice outside the mapping.
+        unsafe {
+            std::ptr::copy_nonoverlapping(bytes.as_ptr(), self.base.add(start), bytes.len());
+        }
+    }
+
+    /// Stores a head word; see [`super::TailMap::publish`].
+    pub(crate) fn publish(&self, offset: u64, word: u64) {
+        // ORDERING: Release, pairs with the Acquire of `load`: publishes the record that the word heads.
+        self.word(offset).store(word.to_le(), Ordering::Release);
+    }
+
+    /// Loads a head word; zero when nothing was published there.
+    #[cfg_attr(not(feature = "test-util"), expect(dead_code, reason = "the simulator's side of `publish`"))]
+    pub(crate) fn load(&self, offset: u64) -> u64 {
+        // ORDERING: Acquire, pairs with the Release of `publish`.
+        u64::from_le(self.word(offset).load(Ordering::Acquire))
+    }
+
+    /// The bytes of a published range.
+    pub(crate) fn bytes(&self, offset: u64, len: usize) -> &[u8] {
+        let start = self.check(offset, len);
+        // SAFETY: the range is inside the mapping (checked) and initialised (mapped memory is zeroed or file content);
+        // by the contract nobody stores to published bytes again, so the shared slice stays valid while `self` lives.
+        unsafe { std::slice::from_raw_parts(self.base.add(start), len) }
+    }
+
+    /// Populates pages for writing, or gives the pages of a range back; both are hints.
+    pub(crate) fn advise(&self, offset: u64, len: u64, advice: RegionAdvice) {
+        let page_bytes = rustix::param::page_size() as u64;
+        let start = offset.next_multiple_of(page_bytes);
+        let end = (offset.saturating_add(len)).min(self.len as u64) / page_bytes * page_bytes;
+        if start >= end {
+            return;
+        }
+        let advice = match advice {
+            RegionAdvice::PopulateWrite => Advice::LinuxPopulateWrite,
+            RegionAdvice::Discard => Advice::LinuxDontNeed,
+        };
+        // SAFETY: the page range lies inside the mapping. `PopulateWrite` changes no byte. `Discard` is used on
+        // anonymous staging memory whose bytes are already in the file and are never read from here again.
+        let hint = unsafe { madvise(self.base.add(start as usize).cast(), (end - start) as usize, advice) };
+        // A hint that the kernel does not know costs page faults later, nothing else.
+        let _ = hint;
+    }
+
+    fn word(&self, offset: u64) -> &AtomicU64 {
+        assert!(offset.is_multiple_of(8), "head words are aligned to 8 bytes, not at {offset}");
+        let start = self.check(offset, 8);
+        // SAFETY: 8 bytes inside the mapping, aligned (the mapping starts on a page), and every access to a head word
+        // before it is published goes through this atomic.
+        unsafe { AtomicU64::from_ptr(self.base.add(start).cast()) }
+    }
+
+    fn check(&self, offset: u64, len: usize) -> usize {
+        let end = offset.checked_add(len as u64);
+        assert!(
+            end.is_some_and(|end| end <= self.len as u64),
+            "bytes {offset}+{len} lie outside a mapping of {}",
+            self.len
+        );
+        offset as usize
+    }
+}
+
+/// What [`Region::advise`] asks of the kernel.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum RegionAdvice {
+    /// Take the page faults of later stores now.
+    PopulateWrite,
+    /// The bytes are not needed here any more.
+    Discard,
+}
+
+impl Drop for Region {
+    fn drop(&mut self) {
+        // SAFETY: base and len are exactly what mmap returned, and no slice outlives `self`.
+        let unmapped = unsafe { munmap(self.base.cast(), self.len) };
+        debug_assert!(unmapped.is_ok(), "munmap of a region failed");
+    }
+}
+
+fn checked_len(len: u64) -> io::Result<usize> {
+    usize::try_from(len)
+        .ok()
+        .filter(|len| *len > 0)
+        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "a mapping needs a length of 1 byte or more"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_published_word_reads_back() {
+        let region = Region::anonymous(8192).unwrap();
+        region.store(8, b"abc");
+        region.publish(0, 0x0102_0304_0506_0708);
+        assert_eq!(region.load(0), 0x0102_0304_0506_0708);
+        assert_eq!(region.bytes(8, 3), b"abc");
+        assert_eq!(region.bytes(0, 1), [8], "words are little-endian in memory");
+    }
+
+    #[test]
+    fn discarded_pages_read_as_zeroes() {
+        let region = Region::anonymous(16384).unwrap();
+        region.store(4096, &[7; 4096]);
+        region.advise(4096, 4096, RegionAdvice::Discard);
+        assert_eq!(region.bytes(4096, 4096), [0; 4096]);
+    }
+
+    #[test]
+    #[should_panic(expected = "outside a mapping")]
+    fn bytes_outside_the_mapping_are_refused() {
+        let region = Region::anonymous(4096).unwrap();
+        region.bytes(4090, 7);
+    }
+}
