@@ -85,7 +85,9 @@ impl Model<'_> {
 
     fn step(&mut self) {
         match self.random.below(40) {
-            0..20 => self.change(),
+            0..20 => {
+                self.change();
+            }
             20..30 => self.walk_in_peace(),
             30..38 => self.walk_among_changes(),
             38 => self.check_ends(),
@@ -101,10 +103,12 @@ impl Model<'_> {
         }
     }
 
-    fn change(&mut self) {
+    /// One change, or none; returns the key that it was about.
+    fn change(&mut self) -> (u32, Vec<u8>) {
         let (seed, keyspace, key) = (self.seed, self.keyspace(), self.key());
         let there = self.keys[keyspace as usize].contains(&key);
         let name = (keyspace, key.clone());
+        let touched = name.clone();
         match self.random.below(6) {
             0..3 => {
                 assert_eq!(
@@ -125,7 +129,7 @@ impl Model<'_> {
                 }
             }
             _ => {
-                let Some((mark, counts)) = self.marks.remove(&name) else { return };
+                let Some((mark, counts)) = self.marks.remove(&name) else { return touched };
                 let removed = self.index.remove(keyspace, &key, mark);
                 assert_eq!(removed, counts, "remove {key:?}, seed {seed}");
                 assert!(!self.index.remove(keyspace, &key, mark), "twice {key:?}, seed {seed}");
@@ -134,6 +138,7 @@ impl Model<'_> {
                 }
             }
         }
+        touched
     }
 
     fn expected(&self, keyspace: u32, range: &KeyRange, direction: Direction) -> Vec<Vec<u8>> {
@@ -162,10 +167,12 @@ impl Model<'_> {
         let mut always = self.keys[keyspace as usize].clone();
         let mut ever = always.clone();
         let found = drain(cursor, keys_max, &mut || {
-            self.change();
-            let now = &self.keys[keyspace as usize];
-            always.retain(|key| now.contains(key));
-            ever.extend(now.iter().cloned());
+            let (of, key) = self.change();
+            if of == keyspace && self.keys[keyspace as usize].contains(&key) {
+                ever.insert(key);
+            } else if of == keyspace {
+                always.remove(&key);
+            }
         });
         let context = format!("{range:?} {direction:?}, seed {}", self.seed);
         assert!(is_ordered(&found, direction), "{found:?} of {context}");
