@@ -106,5 +106,7 @@ pub(crate) fn check_name(name: &str) -> Result<()> {
 }
 
 pub(crate) fn out_of_numbers() -> Error {
-    Error::limit("all 2^32 keyspace numbers of this database were used; export it and import it into a new one")
+    Error::limit(
+        "all 2^32 keyspace numbers of this database were used; export it and import it into a new one",
+    )
 }

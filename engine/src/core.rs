@@ -62,12 +62,7 @@ pub(crate) enum Installed {
 }
 
 impl Core {
-    pub(crate) fn new(
-        log: Log,
-        index: Index,
-        catalog: Catalog,
-        options: Options,
-    ) -> Self {
+    pub(crate) fn new(log: Log, index: Index, catalog: Catalog, options: Options) -> Self {
         Core {
             log,
             index: Arc::new(index),

@@ -189,6 +189,11 @@ impl Db {
         self.core().log.step()
     }
 
+    /// Sets the counters of [`Stats::log`] to zero; what exists (segments, pending tickets) stays counted.
+    pub fn reset_stats(&self) {
+        self.core().log.reset_stats();
+    }
+
     /// The figures of the database.
     pub fn stats(&self) -> Stats {
         use std::sync::atomic::Ordering::Relaxed;

@@ -159,7 +159,9 @@ impl Error {
                 "an earlier write or sync failed, so nothing more can be promised; close the database, mend the cause \
                  and open it again"
             }
-            ClosedReason::Panicked => "a background thread panicked; close the database and open it again",
+            ClosedReason::Panicked => {
+                "a background thread panicked; close the database and open it again"
+            }
             ClosedReason::Forked => {
                 "the database was opened by the parent process; open it in this process instead"
             }

@@ -91,6 +91,10 @@ impl Log {
         either!(self, log => log.stats())
     }
 
+    pub(crate) fn reset_stats(&self) {
+        either!(self, log => log.reset_stats());
+    }
+
     /// Does one unit of background work; true if there was one.
     pub(crate) fn step(&self) -> Result<bool> {
         either!(self, log => log.step())

@@ -143,9 +143,15 @@ impl MemoryLog {
             commits: tail.commits,
             records: tail.records,
             bytes: tail.bytes,
+            bytes_raw: tail.bytes,
             segments: tail.next.segment,
             ..LogStats::default()
         }
+    }
+
+    pub(crate) fn reset_stats(&self) {
+        let mut tail = lock(&self.tail);
+        (tail.commits, tail.records, tail.bytes) = (0, 0, 0);
     }
 
     pub(crate) fn step(&self) -> Result<bool> {
@@ -177,7 +183,9 @@ impl Tail {
 
 fn store(seq: SeqNo, write: &Write<'_>) -> Stored {
     let (value, expires_at_ms) = match write.change {
-        Change::Put { value, expires_at_ms } => (Some(Bytes::copy_from_slice(value)), expires_at_ms),
+        Change::Put { value, expires_at_ms } => {
+            (Some(Bytes::copy_from_slice(value)), expires_at_ms)
+        }
         Change::Delete => (None, None),
     };
     let key = Bytes::copy_from_slice(write.key);

@@ -198,7 +198,8 @@ fn open_on_disk(dir: &Path, options: Options) -> Result<Db> {
 
 /// A keyspace is durable before its first record, so a record of an unknown one means a damaged manifest.
 fn check_keyspaces(dir: &Path, catalog: &Catalog, installer: &Installer) -> Result<()> {
-    let Some(id) = installer.with_replayed(|table| table.unknown_keyspace(|id| catalog.contains(id)))
+    let Some(id) =
+        installer.with_replayed(|table| table.unknown_keyspace(|id| catalog.contains(id)))
     else {
         return Ok(());
     };

@@ -90,7 +90,11 @@ impl fmt::Display for Durability {
 
 /// How commits of 4 KiB and more are stored when that pays. Readers take every codec of the build, whatever is set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "snake_case"))]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(rename_all = "snake_case")
+)]
 #[non_exhaustive]
 pub enum Compression {
     /// As they are.

@@ -57,9 +57,9 @@ pub(crate) use index::Index;
 
 /// What users see of the parts.
 pub(crate) mod public {
+    pub use super::clock::{Clock, SystemClock};
     #[cfg(feature = "test-util")]
     pub use super::conformance;
-    pub use super::clock::{Clock, SystemClock};
     #[cfg(all(feature = "test-util", not(feature = "wal")))]
     pub use super::manual_clock::ManualClock;
     #[cfg(all(feature = "test-util", feature = "wal"))]

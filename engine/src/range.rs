@@ -43,25 +43,6 @@ impl KeyRange {
             end: prefix_end(prefix).map_or(Bound::Unbounded, |end| Bound::Excluded(end.into())),
         }
     }
-
-    pub(crate) fn start(&self) -> Bound<&[u8]> {
-        self.start.as_ref().map(|key| &key[..])
-    }
-
-    pub(crate) fn end(&self) -> Bound<&[u8]> {
-        self.end.as_ref().map(|key| &key[..])
-    }
-
-    /// True when the bounds are crossed or touch without a key between them, which sorted maps do not take.
-    pub(crate) fn is_empty(&self) -> bool {
-        match (&self.start, &self.end) {
-            (Bound::Unbounded, _) | (_, Bound::Unbounded) => false,
-            (Bound::Included(start), Bound::Included(end)) => start > end,
-            (Bound::Included(start) | Bound::Excluded(start), Bound::Included(end) | Bound::Excluded(end)) => {
-                start >= end
-            }
-        }
-    }
 }
 
 /// The lowest key above every key with this prefix; `None` for the empty prefix and for one of 0xFF bytes only.
@@ -83,17 +64,5 @@ mod tests {
         assert_eq!(prefix_end(b"a\xFF\xFF"), Some(b"b".to_vec()));
         assert_eq!(prefix_end(b"\xFF"), None);
         assert_eq!(prefix_end(b""), None);
-    }
-
-    #[test]
-    fn crossed_and_touching_bounds_are_empty() {
-        let empty = |start: Bound<&str>, end: Bound<&str>| KeyRange::new((start, end)).is_empty();
-        use Bound::{Excluded, Included, Unbounded};
-        assert!(empty(Included("b"), Included("a")));
-        assert!(empty(Included("a"), Excluded("a")));
-        assert!(empty(Excluded("a"), Excluded("a")));
-        assert!(empty(Excluded("a"), Included("a")));
-        assert!(!empty(Included("a"), Included("a")));
-        assert!(!empty(Unbounded, Excluded("")));
     }
 }

@@ -119,8 +119,7 @@ impl KeyWalk {
                 }
             };
             let now_ms = self.core.now_ms();
-            let found =
-                self.core.look_up(self.keyspace, &key, now_ms, |record| show(record.value));
+            let found = self.core.look_up(self.keyspace, &key, now_ms, |record| show(record.value));
             match found {
                 Ok(Some(value)) => return Some(Ok((key, value))),
                 Ok(None) => {}

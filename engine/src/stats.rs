@@ -54,7 +54,7 @@ pub struct Stats {
     pub open: OpenReport,
 }
 
-/// The figures of the log since it was opened.
+/// The figures of the log since it was opened, or since `Db::reset_stats`. In memory all that concerns the disk is 0.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
@@ -63,12 +63,50 @@ pub struct LogStats {
     pub commits: u64,
     /// Records appended.
     pub records: u64,
-    /// Bytes appended.
+    /// Bytes appended, as they are stored.
     pub bytes: u64,
+    /// Bytes appended, before compression.
+    pub bytes_raw: u64,
     /// Segments that exist.
     pub segments: u64,
-    /// Syncs of file data.
+    /// Syncs that made commits durable.
     pub syncs: u64,
+    /// Groups of commits that shared a sync.
+    pub groups: u64,
+    /// Commits in those groups.
+    pub grouped_commits: u64,
+    /// The largest group.
+    pub group_commits_max: u64,
+    /// From the start of a group to the moment that it was durable and visible, summed over groups, in microseconds.
+    pub group_latency_total_us: u64,
+    /// The longest of those, in microseconds.
+    pub group_latency_max_us: u64,
+    /// Wall-clock milliseconds at the end of the last group; 0 before the first.
+    pub last_group_at_ms: u64,
+    /// Times that a commit had to prepare a segment or reserve space itself.
+    pub stalls: u64,
+    /// Time that commits spent so, in microseconds.
+    pub stall_time_us: u64,
+    /// Commits that were refused because the disk was full.
+    pub full_refusals: u64,
+    /// Pending tickets.
+    pub tickets: u64,
+}
+
+impl LogStats {
+    /// Commits in a group, on average.
+    pub fn group_commits_mean(&self) -> f64 {
+        mean(self.grouped_commits, self.groups)
+    }
+
+    /// Latency of a group in microseconds, on average.
+    pub fn group_latency_mean_us(&self) -> f64 {
+        mean(self.group_latency_total_us, self.groups)
+    }
+}
+
+fn mean(total: u64, count: u64) -> f64 {
+    if count == 0 { 0.0 } else { total as f64 / count as f64 }
 }
 
 /// What opening a database did and found.

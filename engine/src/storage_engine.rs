@@ -245,7 +245,9 @@ impl StorageEngine for Db {
         let core = self.core();
         let opened = core.check_open().and_then(|()| match parts::BUILD.ordered {
             true => Ok(()),
-            false => Err(Error::unsupported("this build keeps no key order; enable the feature `ordered`")),
+            false => Err(Error::unsupported(
+                "this build keeps no key order; enable the feature `ordered`",
+            )),
         });
         Ticket::ready(opened.map(|()| {
             let ScanRange { start, end, reverse } = range;

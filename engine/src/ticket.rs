@@ -177,6 +177,9 @@ mod tests {
     #[test]
     fn a_ready_ticket_answers_both_ways() {
         assert_eq!(Ticket::ready(Ok(1)).wait().unwrap(), 1);
-        assert_eq!(block_on(Ticket::<u64>::ready(Err(Error::limit("full")))).unwrap_err().code(), 4);
+        assert_eq!(
+            block_on(Ticket::<u64>::ready(Err(Error::limit("full")))).unwrap_err().code(),
+            4
+        );
     }
 }

@@ -109,11 +109,12 @@ impl Core {
 
     fn holds(&self, check: &Check<'_>) -> Result<bool> {
         let now_ms = self.now_ms();
-        let held = self.look_up(check.keyspace, check.key, now_ms, |record| match check.expected {
-            Expected::Absent => false,
-            Expected::Value(value) => record.value == value,
-            Expected::Seq(seq) => record.seq == seq,
-        })?;
+        let held =
+            self.look_up(check.keyspace, check.key, now_ms, |record| match check.expected {
+                Expected::Absent => false,
+                Expected::Value(value) => record.value == value,
+                Expected::Seq(seq) => record.seq == seq,
+            })?;
         Ok(held.unwrap_or(matches!(check.expected, Expected::Absent)))
     }
 

@@ -63,6 +63,10 @@ impl DurableLog {
         match *self {}
     }
 
+    pub(crate) fn reset_stats(&self) {
+        match *self {}
+    }
+
     pub(crate) fn step(&self) -> Result<bool> {
         match *self {}
     }

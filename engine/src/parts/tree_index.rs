@@ -92,8 +92,7 @@ fn offer(keys: &mut Keys, record: &RecordRef<'_>, address: Address) -> Installed
     if rank < *old_rank {
         return Installed::Stale;
     }
-    let outcome =
-        Installed::Replaced { old: *old_address, old_tombstone: old_rank.tombstone };
+    let outcome = Installed::Replaced { old: *old_address, old_tombstone: old_rank.tombstone };
     (*old_address, *old_rank) = (address, rank);
     outcome
 }
@@ -108,13 +107,14 @@ struct Walk {
 
 impl KeySource for Walk {
     fn next_batch(&mut self, keys_max: usize, out: &mut Vec<Bytes>) {
-        if self.range.is_empty() {
+        if is_crossed(&self.range) {
             return;
         }
         {
             let spaces = read(&self.index.spaces);
             let Some(keys) = spaces.get(&self.keyspace) else { return };
-            let found = keys.range::<[u8], _>((self.range.start(), self.range.end()));
+            let KeyRange { start, end } = &self.range;
+            let found = keys.range::<Bytes, _>((start.as_ref(), end.as_ref()));
             let keys = found.filter(|(_, (_, rank))| !rank.tombstone).map(|(key, _)| key.clone());
             match self.direction {
                 Direction::Forward => out.extend(keys.take(keys_max)),
@@ -127,5 +127,35 @@ impl KeySource for Walk {
                 Direction::Reverse => self.range.end = Bound::Excluded(last.clone()),
             }
         }
+    }
+}
+
+/// True when the bounds are crossed or touch without a key between them, which sorted maps do not take.
+fn is_crossed(range: &KeyRange) -> bool {
+    match (&range.start, &range.end) {
+        (Bound::Unbounded, _) | (_, Bound::Unbounded) => false,
+        (Bound::Included(start), Bound::Included(end)) => start > end,
+        (
+            Bound::Included(start) | Bound::Excluded(start),
+            Bound::Included(end) | Bound::Excluded(end),
+        ) => start >= end,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn crossed_and_touching_bounds_are_empty() {
+        use Bound::{Excluded, Included, Unbounded};
+        let crossed =
+            |start: Bound<&str>, end: Bound<&str>| is_crossed(&KeyRange::new((start, end)));
+        assert!(crossed(Included("b"), Included("a")));
+        assert!(crossed(Included("a"), Excluded("a")));
+        assert!(crossed(Excluded("a"), Excluded("a")));
+        assert!(crossed(Excluded("a"), Included("a")));
+        assert!(!crossed(Included("a"), Included("a")));
+        assert!(!crossed(Unbounded, Excluded("")));
     }
 }
