@@ -13,13 +13,13 @@ mod record;
 mod varint;
 
 pub(crate) use frame::{
-    ChainFrame, FRAME_HEADER_BYTES, Frame, FrameFault, GroupHeader, Mark, MARK_FRAME_BYTES, CHAIN_FRAME_BYTES,
-    PURGE_FRAME_BYTES, SEAL_FRAME_BYTES, encode_chain, encode_mark, encode_purge, encode_seal, parse_frame,
-    finish_group,
+    CHAIN_FRAME_BYTES, ChainFrame, FRAME_HEADER_BYTES, Frame, FrameFault, GroupHeader, MARK_FRAME_BYTES, Mark,
+    PURGE_FRAME_BYTES, SEAL_FRAME_BYTES, encode_chain, encode_group_header, encode_mark, encode_purge, encode_seal,
+    parse_frame,
 };
-pub(crate) use header::{HEADER_BYTES, SegmentHeader};
+pub(crate) use header::{HEADER_BYTES, HeaderFault, SegmentHeader};
 pub(crate) use record::{
-    RECORD_OVERHEAD_BYTES_MAX, RecordFields, encode_record, finish_record, parse_record, record_bytes,
+    PREFIX_BYTES, RECORD_OVERHEAD_BYTES_MAX, RecordFields, encode_record, finish_head, parse_record, set_in_group,
 };
 
 /// The kind byte of a head word.
@@ -96,7 +96,7 @@ impl HeadWord {
 pub(crate) struct Place {
     /// The salt of the segment file.
     pub(crate) salt: u64,
-    /// Logical offset in the segment.
+    /// Offset in the file.
     pub(crate) offset: u64,
 }
 

@@ -36,7 +36,7 @@ pub use os::OsVfs;
 #[cfg(feature = "test-util")]
 pub use sim::SimVfs;
 
-pub(crate) use region::Region;
+pub(crate) use region::{ForkSentinel, Region, RegionAdvice};
 
 /// What stands at a path; links are not followed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -75,7 +75,6 @@ impl Region {
     }
 
     /// Loads a head word; zero when nothing was published there.
-    #[cfg_attr(not(feature = "test-util"), expect(dead_code, reason = "the simulator's side of `publish`"))]
     pub(crate) fn load(&self, offset: u64) -> u64 {
         // ORDERING: Acquire, pairs with the Release of `publish`.
         u64::from_le(self.word(offset).load(Ordering::Acquire))
@@ -149,6 +148,30 @@ fn checked_len(len: u64) -> io::Result<usize> {
         .ok()
         .filter(|len| *len > 0)
         .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "a mapping needs a length of 1 byte or more"))
+}
+
+/// Tells a process that it is a forked child of the one that made the sentinel.
+///
+/// The kernel wipes the page in a child (MADV_WIPEONFORK), so a look costs one load and no system call.
+#[derive(Debug)]
+pub(crate) struct ForkSentinel(Option<Region>);
+
+impl ForkSentinel {
+    pub(crate) fn new() -> io::Result<Self> {
+        let region = Region::anonymous(rustix::param::page_size() as u64)?;
+        // SAFETY: the range is exactly the fresh anonymous mapping; the advice changes what a child sees, nothing here.
+        let wiped = unsafe { madvise(region.base.cast(), region.len, Advice::LinuxWipeOnFork) };
+        // Kernels before 4.14 cannot tell; there a child is not recognised.
+        if wiped.is_err() {
+            return Ok(ForkSentinel(None));
+        }
+        region.publish(0, 1);
+        Ok(ForkSentinel(Some(region)))
+    }
+
+    pub(crate) fn is_forked(&self) -> bool {
+        self.0.as_ref().is_some_and(|region| region.load(0) == 0)
+    }
 }
 
 #[cfg(test)]
