@@ -11,6 +11,10 @@ use crate::workspace::Workspace;
 pub fn run(workspace: &Workspace) -> Result<()> {
     let cargo = |args: &[&str]| Invocation::cargo(&workspace.root, args.iter().copied());
     cargo(&["fmt", "--all", "--", "--check"]).run()?;
+    // The fuzz targets are no member of the workspace: other flags, another lock file.
+    if workspace.root.join("fuzz/Cargo.toml").exists() {
+        cargo(&["fmt", "--manifest-path", "fuzz/Cargo.toml", "--", "--check"]).run()?;
+    }
     tidy::run(workspace, &tidy::Options { bless: false })?;
     let deny_warnings = ["--", "-D", "warnings"];
     cargo(&["clippy", "--workspace", "--all-targets"]).args(deny_warnings).run()?;

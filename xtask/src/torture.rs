@@ -9,13 +9,13 @@ use crate::{crash, features, fuzz, loom, shuttle};
 
 /// The options of `cargo xtask torture`.
 #[derive(Debug, clap::Args)]
-#[group(skip)]
+#[command(group(clap::ArgGroup::new("length").required(true).args(["budget", "ci"])))]
 pub struct Options {
     /// How long to go on, such as 90s, 30m or 8h; the step under way is finished
-    #[arg(long, value_name = "TIME", value_parser = parse_duration, required_unless_present = "ci")]
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     pub budget: Option<Duration>,
     /// One round
-    #[arg(long, conflicts_with = "budget")]
+    #[arg(long)]
     pub ci: bool,
     /// The seed of the first round; without it, taken from the clock
     #[arg(long, value_name = "N")]
