@@ -123,6 +123,17 @@ fn interrupted_short_and_zero_writes_do_what_they_say() {
 }
 
 #[test]
+fn a_short_write_strikes_writes_only() {
+    let (_, faulty) = over_sim();
+    faulty.set_plan(Some(FaultPlan::nth(0, FaultKind::ShortWrite).for_good()));
+    let file = faulty.open(Path::new("a"), OpenMode::CreateNew).unwrap();
+    assert_eq!(faulty.counts().fired(), 0);
+    assert_eq!(file.write_at(b"abc", 0).unwrap(), 2);
+    assert_eq!(file.write_at(b"c", 2).unwrap(), 1, "even for good, writing gets on");
+    assert_eq!(faulty.counts().fired(), 2);
+}
+
+#[test]
 fn a_failed_sync_of_a_simulated_file_loses_bytes_that_the_next_one_reports_durable() {
     // F2
     let (sim, faulty) = over_sim();

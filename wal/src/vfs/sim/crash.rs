@@ -33,7 +33,7 @@ pub enum DiskModel {
     /// Like ext4 with `data=ordered`. Changes of names, `set_len` and `allocate` go to one journal in order: a prefix
     /// of them survives. `sync_dir`, and a `sync_data` of a file that was just created or changed its length, commit
     /// everything before them. Where the length that a write made survives, the bytes that it appended do too. A
-    /// surviving cut took its bytes with it.
+    /// surviving cut took its bytes with it; they may be zeroed before the cut is there, as the last block is.
     Ext4,
     /// Like xfs. The log is ordered and committed as in `Ext4`, but a length may survive without the bytes that
     /// were appended: they read as zeroes.

@@ -1,8 +1,8 @@
 //! Open files and mappings of the simulated file system.
 //!
 //! # Invariants
-//! - The content behind the lock is what the file holds. A mapping shows the content that it was made from until the
-//!   file first changes; from then on it is a [`Region`] to which every change is applied under the lock.
+//! - The content behind the lock is what the file holds. A mapping shows the content that it was made from until a
+//!   byte of the file changes; from then on it is a [`Region`] to which every change is applied under the lock.
 
 use std::any::Any;
 use std::fmt;
@@ -105,11 +105,6 @@ pub(super) struct MapCell {
 impl MapCell {
     pub(super) fn new(span: u64, frozen: Arc<Content>) -> Self {
         MapCell { span, frozen, live: OnceLock::new() }
-    }
-
-    /// Gives the mapping memory of its own; called before the file changes.
-    pub(super) fn detach(&self) {
-        self.live();
     }
 
     pub(super) fn store(&self, offset: u64, bytes: &[u8], via: Via) {

@@ -163,6 +163,17 @@ mod tests {
     }
 
     #[test]
+    fn a_name_is_not_taken_again_before_it_was_given_up() {
+        let mut disk = two_dirs();
+        disk.push(2, Change::Add(path("a/x"), Node::File(0)));
+        disk.commit(3);
+        disk.push(3, Change::Rename(path("a/x"), path("a/old")));
+        disk.push(4, Change::Add(path("a/x"), Node::File(1)));
+        let names = disk.surviving(|at| at != 3);
+        assert_eq!(names.get(Path::new("a/x")), Some(&Node::File(0)));
+    }
+
+    #[test]
     fn a_directory_sync_covers_its_own_earlier_names_only() {
         let mut disk = two_dirs();
         disk.push(2, Change::Add(path("a/x"), Node::File(0)));

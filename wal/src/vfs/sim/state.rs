@@ -276,7 +276,6 @@ impl State {
         let live = &mut self.files[file];
         live.reserved = live.reserved.max(end);
         if end > live.content.len() {
-            live.mirror(|map| map.detach());
             Arc::make_mut(&mut live.content).set_len(end);
             live.set_len_seen(end);
         }

@@ -1,5 +1,6 @@
 //! The simulator's own tests: the rules that the crash suites of everything above stand on.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -7,8 +8,9 @@ use std::sync::Arc;
 use super::*;
 use crate::vfs::write_all_at;
 
-mod crash;
+mod bytes;
 mod live;
+mod names;
 mod protocol;
 
 /// A new file; its name is not durable.
@@ -33,6 +35,18 @@ fn durable_file(sim: &SimVfs, path: &str, bytes: &[u8]) -> Arc<dyn VfsFile> {
 fn crash(sim: &SimVfs, model: DiskModel, variant: CrashVariant, seed: u64) -> Image {
     let trace = sim.trace();
     trace.crash_image(model, trace.len(), variant, seed)
+}
+
+/// The distinct contents of a file after a crash at the end, over many draws.
+fn contents(
+    sim: &SimVfs,
+    model: DiskModel,
+    variant: CrashVariant,
+    path: &str,
+) -> BTreeSet<Option<Vec<u8>>> {
+    let trace = sim.trace();
+    let cursor = trace.cursor_at(model, trace.len());
+    (0..200).map(|seed| cursor.image(variant, seed).read(path)).collect()
 }
 
 fn failure() -> io::Error {
