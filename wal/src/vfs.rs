@@ -30,7 +30,7 @@ mod region;
 pub mod sim;
 
 #[cfg(feature = "test-util")]
-pub use fault::{FaultKind, FaultPlan, FaultVfs};
+pub use fault::{FaultKind, FaultPlan, FaultVfs, OpCounts, OpKind};
 pub use lock::DirLock;
 pub use os::OsVfs;
 #[cfg(feature = "test-util")]
