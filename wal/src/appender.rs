@@ -12,8 +12,8 @@ use std::sync::Arc;
 use crate::commit::{COPY_UNDER_LOCK_BYTES_MAX, Commit};
 use crate::error::Result;
 use crate::format::{
-    CHAIN_FRAME_BYTES, ChainFrame, HEADER_BYTES, HeadWord, MARK_FRAME_BYTES, Mark, PREFIX_BYTES, PURGE_FRAME_BYTES,
-    SEAL_FRAME_BYTES, encode_chain, encode_mark, encode_purge, encode_seal,
+    CHAIN_FRAME_BYTES, ChainFrame, HEADER_BYTES, HeadWord, MARK_FRAME_BYTES, Mark, PREFIX_BYTES,
+    PURGE_FRAME_BYTES, SEAL_FRAME_BYTES, encode_chain, encode_mark, encode_purge, encode_seal,
 };
 use crate::latch::Latch;
 use crate::metrics::Counters;
@@ -92,8 +92,18 @@ pub(crate) struct Snapshot {
 
 impl Appender {
     /// Starts in a segment whose content reaches to `at` and is durable.
-    pub(crate) fn new(segment: Arc<Segment>, at: Position, last_seq: SeqNo, oldest: u64, log_bytes: u64) -> Self {
-        let unsynced = VecDeque::from([Unsynced { segment: Arc::clone(&segment), synced: at.stored, sealed: None }]);
+    pub(crate) fn new(
+        segment: Arc<Segment>,
+        at: Position,
+        last_seq: SeqNo,
+        oldest: u64,
+        log_bytes: u64,
+    ) -> Self {
+        let unsynced = VecDeque::from([Unsynced {
+            segment: Arc::clone(&segment),
+            synced: at.stored,
+            sealed: None,
+        }]);
         Appender {
             segment,
             at,
@@ -147,14 +157,22 @@ impl Appender {
     ) -> Result<Placed> {
         let mark_bytes = if around.durable > self.marked { MARK_FRAME_BYTES as u32 } else { 0 };
         let stored = commit.stored_bytes();
-        self.make_room(stored + mark_bytes, commit.logical_bytes() + mark_bytes, commit.is_priority(), around)?;
+        self.make_room(
+            stored + mark_bytes,
+            commit.logical_bytes() + mark_bytes,
+            commit.is_priority(),
+            around,
+        )?;
         if around.durable > self.marked {
             let mark = Mark { durable_seq: around.durable, wall_ms: around.space.clock.wall_ms() };
             self.store_frame(|place| encode_mark(mark, place), around);
             self.marked = around.durable;
         }
         let (start, seq) = (self.at, self.next_seq);
-        self.at = Position { stored: start.stored + stored, logical: start.logical + commit.logical_bytes() };
+        self.at = Position {
+            stored: start.stored + stored,
+            logical: start.logical + commit.logical_bytes(),
+        };
         self.next_seq += 1;
         if commit.is_compressed() {
             self.segment.note_compressed(start, self.at);
@@ -169,7 +187,13 @@ impl Appender {
         let behind = copy_outside || !self.in_flight.is_empty();
         if behind {
             let segment = Arc::clone(&self.segment);
-            self.in_flight.push_back(InFlight { seq, segment, start, end: self.at, done: !copy_outside });
+            self.in_flight.push_back(InFlight {
+                seq,
+                segment,
+                start,
+                end: self.at,
+                done: !copy_outside,
+            });
         } else {
             self.segment.advance(self.at.stored, seq);
         }
@@ -202,11 +226,15 @@ impl Appender {
         segments.retain(|(segment, end)| {
             self.unsynced.iter().any(|entry| entry.segment.id == segment.id && *end > entry.synced)
         });
-        let covered = self.uninstalled.as_ref().is_some_and(|(segment, at)| (segment.id, at.stored) < (limit.0, limit.1.stored));
+        let covered = self
+            .uninstalled
+            .as_ref()
+            .is_some_and(|(segment, at)| (segment.id, at.stored) < (limit.0, limit.1.stored));
         let install_from = if covered { self.uninstalled.take() } else { None };
         if install_from.is_some() && !self.in_flight.is_empty() {
             // Commits behind the one that is being copied wait for the next leader.
-            self.uninstalled = self.in_flight.front().map(|first| (Arc::clone(&first.segment), first.start));
+            self.uninstalled =
+                self.in_flight.front().map(|first| (Arc::clone(&first.segment), first.start));
         }
         Snapshot { seq, segments, install_from }
     }
@@ -228,13 +256,17 @@ impl Appender {
 
     /// Where the published bytes end: the segment, and the place in it.
     fn limit(&self) -> (u64, Position) {
-        self.in_flight.front().map_or((self.segment.id, self.at), |first| (first.segment.id, first.start))
+        self.in_flight
+            .front()
+            .map_or((self.segment.id, self.at), |first| (first.segment.id, first.start))
     }
 
     /// The bytes of a snapshot are on the disk.
     pub(crate) fn note_synced(&mut self, snapshot: &Snapshot) {
         for (segment, end) in &snapshot.segments {
-            if let Some(entry) = self.unsynced.iter_mut().find(|entry| entry.segment.id == segment.id) {
+            if let Some(entry) =
+                self.unsynced.iter_mut().find(|entry| entry.segment.id == segment.id)
+            {
                 entry.synced = entry.synced.max(*end);
             }
         }
@@ -272,7 +304,12 @@ impl Appender {
     }
 
     /// Notes that segments below `oldest` are about to be removed.
-    pub(crate) fn note_purge(&mut self, below: SeqNo, oldest: u64, around: &Surroundings<'_>) -> Result<()> {
+    pub(crate) fn note_purge(
+        &mut self,
+        below: SeqNo,
+        oldest: u64,
+        around: &Surroundings<'_>,
+    ) -> Result<()> {
         self.make_room(PURGE_FRAME_BYTES as u32, PURGE_FRAME_BYTES as u32, true, around)?;
         self.store_frame(|place| encode_purge(below, oldest, place), around);
         self.oldest = oldest;
@@ -280,7 +317,11 @@ impl Appender {
     }
 
     /// Stores a frame of the log's own; `at` moves behind it.
-    fn store_frame(&mut self, encode: impl FnOnce(crate::format::Place) -> Vec<u8>, around: &Surroundings<'_>) {
+    fn store_frame(
+        &mut self,
+        encode: impl FnOnce(crate::format::Place) -> Vec<u8>,
+        around: &Surroundings<'_>,
+    ) {
         let frame = encode(self.segment.place(self.at.stored));
         store_frame(&self.segment, self.at.stored, &frame);
         self.at.stored += frame.len() as u32;
@@ -293,11 +334,18 @@ impl Appender {
     }
 
     /// Sees to it that `stored` bytes and a seal fit behind `at` in reserved space.
-    fn make_room(&mut self, stored: u32, logical: u32, priority: bool, around: &Surroundings<'_>) -> Result<()> {
+    fn make_room(
+        &mut self,
+        stored: u32,
+        logical: u32,
+        priority: bool,
+        around: &Surroundings<'_>,
+    ) -> Result<()> {
         let seal = SEAL_FRAME_BYTES as u32;
         let fits = |at: Position, capacity: u32| {
             at.stored.saturating_add(stored).saturating_add(seal) <= capacity
-                && at.logical.saturating_add(logical).saturating_add(seal) <= crate::segment::SEGMENT_SPAN
+                && at.logical.saturating_add(logical).saturating_add(seal)
+                    <= crate::segment::SEGMENT_SPAN
         };
         if !fits(self.at, self.segment.capacity) {
             self.rotate(stored.max(logical), around)?;
@@ -315,7 +363,13 @@ impl Appender {
 
     /// The slow path: nobody was ahead of us, or the disk is full.
     #[cold]
-    fn make_room_now(&self, needed: u32, wanted: u32, priority: bool, around: &Surroundings<'_>) -> Result<()> {
+    fn make_room_now(
+        &self,
+        needed: u32,
+        wanted: u32,
+        priority: bool,
+        around: &Surroundings<'_>,
+    ) -> Result<()> {
         let started = around.space.clock.monotonic();
         let mut room = around.space.reserve(around.latch, &self.segment, wanted);
         if room.is_ok() && wanted == self.segment.capacity {
@@ -365,7 +419,11 @@ impl Appender {
         self.log_bytes += u64::from(self.at.stored);
         self.at = start_chain(&next, &chain);
         self.marked = self.marked.max(around.durable);
-        self.unsynced.push_back(Unsynced { segment: Arc::clone(&next), synced: HEADER_BYTES, sealed: None });
+        self.unsynced.push_back(Unsynced {
+            segment: Arc::clone(&next),
+            synced: HEADER_BYTES,
+            sealed: None,
+        });
         self.segment = next;
         around.counters.rotations.add(1);
         Ok(())
@@ -375,7 +433,10 @@ impl Appender {
 /// Stores a finished frame, its head word last.
 pub(crate) fn store_frame(segment: &Segment, at: u32, frame: &[u8]) {
     let Some(head) = HeadWord::read(frame) else { return };
-    segment.tail().store(u64::from(at) + HeadWord::BYTES as u64, frame.get(HeadWord::BYTES..).unwrap_or_default());
+    segment.tail().store(
+        u64::from(at) + HeadWord::BYTES as u64,
+        frame.get(HeadWord::BYTES..).unwrap_or_default(),
+    );
     segment.tail().publish(u64::from(at), head.encode());
     const { assert!(PREFIX_BYTES == 2 * HeadWord::BYTES) };
 }

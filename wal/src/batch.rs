@@ -156,12 +156,19 @@ mod tests {
         let before = batch.bytes.clone();
         let long_key = vec![0; KEY_BYTES_MAX + 1];
         let long_value = vec![0; VALUE_BYTES_MAX + 1];
-        for result in [batch.put(0, &long_key, b""), batch.put(0, b"k", &long_value), batch.delete(0, &long_key)] {
+        for result in [
+            batch.put(0, &long_key, b""),
+            batch.put(0, b"k", &long_value),
+            batch.delete(0, &long_key),
+        ] {
             assert_eq!(*result.unwrap_err().kind(), ErrorKind::LimitExceeded);
         }
         let value = vec![0; VALUE_BYTES_MAX];
         batch.put(0, &[0; KEY_BYTES_MAX], &value[..VALUE_BYTES_MAX - 64]).unwrap();
-        assert!(batch.put(0, b"k", &long_value[..128 << 10]).is_err(), "the commit as a whole is bounded");
+        assert!(
+            batch.put(0, b"k", &long_value[..128 << 10]).is_err(),
+            "the commit as a whole is bounded"
+        );
         batch.bytes.truncate(before.len());
         assert_eq!(before.len(), batch.bytes.len());
     }

@@ -5,8 +5,8 @@ use std::cell::RefCell;
 use crate::batch::Batch;
 use crate::compress::{CODEC_NONE, CODEC_SNAPPY, CompressionGauge, compress};
 use crate::format::{
-    FRAME_HEADER_BYTES, GroupHeader, HeadWord, PREFIX_BYTES, Place, encode_group_header, finish_head, padded,
-    parse_record,
+    FRAME_HEADER_BYTES, GroupHeader, HeadWord, PREFIX_BYTES, Place, encode_group_header,
+    finish_head, padded, parse_record,
 };
 use crate::record::{Location, RecordRef, SeqNo};
 use crate::segment::{Position, Segment, record_ref};
@@ -71,7 +71,11 @@ fn plain_body(batch: &Batch) -> Body<'_> {
     }
 }
 
-fn compressed_body<'a>(batch: &Batch, gauge: &CompressionGauge, scratch: &'a mut Scratch) -> Option<Body<'a>> {
+fn compressed_body<'a>(
+    batch: &Batch,
+    gauge: &CompressionGauge,
+    scratch: &'a mut Scratch,
+) -> Option<Body<'a>> {
     if !gauge.applies_to(batch.bytes()) {
         return None;
     }
@@ -145,12 +149,18 @@ impl Commit<'_> {
         let at = place.offset;
         match &self.body {
             Body::Record(record) => {
-                tail.store(at + PREFIX_BYTES as u64, record.get(PREFIX_BYTES..).unwrap_or_default());
+                tail.store(
+                    at + PREFIX_BYTES as u64,
+                    record.get(PREFIX_BYTES..).unwrap_or_default(),
+                );
                 publish(tail, record, seq, place);
             }
             Body::Compressed { header, payload, .. } => {
                 tail.store(at + FRAME_HEADER_BYTES as u64, payload);
-                tail.store(at + PREFIX_BYTES as u64, header.get(PREFIX_BYTES..).unwrap_or_default());
+                tail.store(
+                    at + PREFIX_BYTES as u64,
+                    header.get(PREFIX_BYTES..).unwrap_or_default(),
+                );
                 publish(tail, header, seq, place);
             }
             Body::Group { records, record_count } => {
@@ -165,7 +175,10 @@ impl Commit<'_> {
                 };
                 let header = encode_group_header(&header, &finished);
                 tail.store(at + FRAME_HEADER_BYTES as u64, &finished);
-                tail.store(at + PREFIX_BYTES as u64, header.get(PREFIX_BYTES..).unwrap_or_default());
+                tail.store(
+                    at + PREFIX_BYTES as u64,
+                    header.get(PREFIX_BYTES..).unwrap_or_default(),
+                );
                 publish(tail, &header, seq, place);
             }
         }
@@ -181,7 +194,9 @@ impl Commit<'_> {
     ) -> R {
         let first = match self.body {
             Body::Record(_) => start.logical,
-            Body::Group { .. } | Body::Compressed { .. } => start.logical + FRAME_HEADER_BYTES as u32,
+            Body::Group { .. } | Body::Compressed { .. } => {
+                start.logical + FRAME_HEADER_BYTES as u32
+            }
         };
         let encoded = self.batch.encoded();
         if let Body::Record(record) = &self.body {

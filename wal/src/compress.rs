@@ -33,7 +33,11 @@ pub(crate) struct CompressionGauge {
 
 impl CompressionGauge {
     pub(crate) fn new(enabled: bool) -> Self {
-        CompressionGauge { enabled, ratio_256: AtomicU32::new(RATIO_MIN_256), skipped: AtomicU32::new(0) }
+        CompressionGauge {
+            enabled,
+            ratio_256: AtomicU32::new(RATIO_MIN_256),
+            skipped: AtomicU32::new(0),
+        }
     }
 
     /// The running ratio of raw to stored bytes, in 1/256.
@@ -65,7 +69,11 @@ impl CompressionGauge {
 
 /// Compresses `raw` into `out` when it pays; `None` when the commit is to be stored as it is.
 #[cfg(feature = "snappy")]
-pub(crate) fn compress<'a>(gauge: &CompressionGauge, raw: &[u8], out: &'a mut Vec<u8>) -> Option<&'a [u8]> {
+pub(crate) fn compress<'a>(
+    gauge: &CompressionGauge,
+    raw: &[u8],
+    out: &'a mut Vec<u8>,
+) -> Option<&'a [u8]> {
     if !gauge.should_try(raw.len()) {
         return None;
     }
@@ -93,7 +101,9 @@ impl std::fmt::Display for DecompressFault {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             DecompressFault::Content => f.write_str("compressed bytes that do not decompress"),
-            DecompressFault::Codec(codec) => write!(f, "codec {codec}, which this build does not have"),
+            DecompressFault::Codec(codec) => {
+                write!(f, "codec {codec}, which this build does not have")
+            }
         }
     }
 }
@@ -138,7 +148,10 @@ mod tests {
         let stored = compress(&gauge, &raw, &mut out).unwrap();
         assert!(stored.len() * 3 < raw.len());
         let mut scratch = Vec::new();
-        assert_eq!(decompress(CODEC_SNAPPY, stored, raw.len() as u32, &mut scratch), Ok(raw.as_slice()));
+        assert_eq!(
+            decompress(CODEC_SNAPPY, stored, raw.len() as u32, &mut scratch),
+            Ok(raw.as_slice())
+        );
     }
 
     #[test]
@@ -155,7 +168,10 @@ mod tests {
         assert!((0..100).all(|_| compress(&gauge, &noise, &mut out).is_none()));
         assert!(gauge.ratio_256() < RATIO_MIN_256);
         let text = b"again and again ".repeat(1000);
-        assert!((0..1000).any(|_| compress(&gauge, &text, &mut out).is_some()), "a change of content is noticed");
+        assert!(
+            (0..1000).any(|_| compress(&gauge, &text, &mut out).is_some()),
+            "a change of content is noticed"
+        );
     }
 
     #[test]
@@ -163,7 +179,10 @@ mod tests {
         // Varint 0xFFFFFFFF as the claimed length: 7 bytes that ask for 4 GiB.
         let bomb = [0xff, 0xff, 0xff, 0xff, 0x0f, 0, 0];
         let mut scratch = Vec::new();
-        assert_eq!(decompress(CODEC_SNAPPY, &bomb, u32::MAX, &mut scratch), Err(DecompressFault::Content));
+        assert_eq!(
+            decompress(CODEC_SNAPPY, &bomb, u32::MAX, &mut scratch),
+            Err(DecompressFault::Content)
+        );
         assert_eq!(scratch.capacity(), 0);
     }
 }

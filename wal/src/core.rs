@@ -62,7 +62,9 @@ impl std::fmt::Debug for Core {
 impl Core {
     /// Appends and waits for what `durability` promises.
     pub(crate) fn append(&self, batch: &Batch, durability: Durability) -> Result<SeqNo> {
-        let seq = self.enter(batch, durability, |placed, commit| self.finish_relaxed(placed, commit, durability))?;
+        let seq = self.enter(batch, durability, |placed, commit| {
+            self.finish_relaxed(placed, commit, durability)
+        })?;
         if let Some(target) = self.must_be_durable(seq, durability) {
             self.ride(target, Some(durability))?;
         }
@@ -70,8 +72,14 @@ impl Core {
     }
 
     /// Appends, and returns what is left to wait for: the sequence, and whether it must become durable.
-    pub(crate) fn append_async(&self, batch: &Batch, durability: Durability) -> Result<(SeqNo, bool)> {
-        let seq = self.enter(batch, durability, |placed, commit| self.finish_relaxed(placed, commit, durability))?;
+    pub(crate) fn append_async(
+        &self,
+        batch: &Batch,
+        durability: Durability,
+    ) -> Result<(SeqNo, bool)> {
+        let seq = self.enter(batch, durability, |placed, commit| {
+            self.finish_relaxed(placed, commit, durability)
+        })?;
         Ok((seq, self.must_be_durable(seq, durability).is_some()))
     }
 
@@ -126,14 +134,21 @@ impl Core {
     }
 
     /// A relaxed commit: in the kernel, without a hole below it, and installed.
-    fn finish_relaxed(&self, placed: &Placed, commit: &Commit<'_>, durability: Durability) -> Result<()> {
+    fn finish_relaxed(
+        &self,
+        placed: &Placed,
+        commit: &Commit<'_>,
+        durability: Durability,
+    ) -> Result<()> {
         if placed.segment.tail().is_staged() {
             let segments = lock(&self.appender).unflushed();
             for (segment, end) in segments {
                 self.flush_segment(&segment, end)?;
             }
         }
-        commit.with_records(&placed.segment, placed.start, placed.seq, |records| self.install(records))?;
+        commit.with_records(&placed.segment, placed.start, placed.seq, |records| {
+            self.install(records)
+        })?;
         match durability {
             Durability::Interval(interval) => {
                 if self.timer.arm(interval, || self.options.clock.monotonic()) {
@@ -161,7 +176,9 @@ impl Core {
         match durability {
             Durability::Always | Durability::Group { .. } => Some(seq),
             // At most n - 1 acknowledged commits are unsynced, this one included.
-            Durability::EveryN(n) => (seq.saturating_sub(self.train.durable()) >= u64::from(n)).then_some(seq),
+            Durability::EveryN(n) => {
+                (seq.saturating_sub(self.train.durable()) >= u64::from(n)).then_some(seq)
+            }
             Durability::Interval(_) | Durability::Checkpoint | Durability::None => None,
         }
     }
@@ -200,7 +217,11 @@ impl Core {
     }
 
     /// Reads a record; its checksum is verified.
-    pub(crate) fn read_with<R>(&self, location: Location, f: impl FnOnce(RecordRef<'_>) -> R) -> Result<R> {
+    pub(crate) fn read_with<R>(
+        &self,
+        location: Location,
+        f: impl FnOnce(RecordRef<'_>) -> R,
+    ) -> Result<R> {
         self.check_fork()?;
         let segment = {
             let segments = self.segments.read().unwrap_or_else(std::sync::PoisonError::into_inner);
@@ -256,7 +277,10 @@ impl Core {
         }
         for (segment, _) in &snapshot.segments {
             // DURABILITY: the commits of the group. A failed sync is never tried again.
-            segment.file.sync_data().map_err(|e| self.latch.poison(Error::sync_failed(&segment.path, e)))?;
+            segment
+                .file
+                .sync_data()
+                .map_err(|e| self.latch.poison(Error::sync_failed(&segment.path, e)))?;
             self.counters.syncs.add(1);
         }
         install_range(snapshot, self.handler.as_ref()).map_err(|e| self.latch.poison(e))
@@ -280,7 +304,12 @@ impl Track for Line<'_> {
             return Ok(snapshot.seq.max(before));
         }
         #[cfg(feature = "tracing")]
-        let _span = tracing::trace_span!("wal.sync", seq = snapshot.seq, segments = snapshot.segments.len()).entered();
+        let _span = tracing::trace_span!(
+            "wal.sync",
+            seq = snapshot.seq,
+            segments = snapshot.segments.len()
+        )
+        .entered();
         core.sync_snapshot(&snapshot)?;
         lock(&core.appender).note_synced(&snapshot);
         let took = core.options.clock.monotonic().saturating_sub(started);

@@ -111,7 +111,8 @@ impl Error {
 
     /// Maps an operating-system error: a full disk becomes [`ErrorKind::StorageFull`], the rest [`ErrorKind::Io`].
     pub fn io(context: impl Into<String>, source: io::Error) -> Self {
-        let kind = if is_out_of_resources(&source) { ErrorKind::StorageFull } else { ErrorKind::Io };
+        let kind =
+            if is_out_of_resources(&source) { ErrorKind::StorageFull } else { ErrorKind::Io };
         Error { kind, context: context.into(), source: Some(Arc::new(source)) }
     }
 
@@ -181,7 +182,9 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.context)?;
         match &self.source {
-            Some(source) if !self.context.contains("the first failure was") => write!(f, ": {source}"),
+            Some(source) if !self.context.contains("the first failure was") => {
+                write!(f, ": {source}")
+            }
             _ => Ok(()),
         }
     }

@@ -38,7 +38,8 @@ pub(crate) fn install_segment(
     handler: &dyn ReplayHandler,
 ) -> Result<u64> {
     let bytes = segment.bytes(from.stored, (end - from.stored) as usize)?;
-    let mut installer = Installer { segment, handler, run: Vec::with_capacity(RUN_RECORDS), records: 0 };
+    let mut installer =
+        Installer { segment, handler, run: Vec::with_capacity(RUN_RECORDS), records: 0 };
     let mut at = from;
     while at.stored < end {
         let rest = bytes.get((at.stored - from.stored) as usize..).unwrap_or_default();
@@ -67,7 +68,8 @@ impl<'a> Installer<'a, '_> {
     fn frame<'f: 'a>(&mut self, at: Position, frame: &Frame<'f>) -> Result<()> {
         match frame {
             Frame::Record { seq, fields } => {
-                let location = crate::record::Location { segment: self.segment.id, offset: at.logical };
+                let location =
+                    crate::record::Location { segment: self.segment.id, offset: at.logical };
                 self.run.push(record_ref(location, *seq, fields));
                 self.records += 1;
                 if self.run.len() >= RUN_RECORDS {
@@ -79,12 +81,18 @@ impl<'a> Installer<'a, '_> {
                 let mut scratch = Vec::new();
                 let mut records = Vec::with_capacity(header.record_count.min(4096) as usize);
                 let read =
-                    self.segment.group_records(at, header, payload, &mut scratch, &mut |record| records.push(record));
+                    self.segment.group_records(at, header, payload, &mut scratch, &mut |record| {
+                        records.push(record)
+                    });
                 read.map_err(|fault| self.group_corruption(at, fault))?;
                 self.records += records.len() as u64;
                 self.handler.apply(&records);
             }
-            Frame::Mark(_) | Frame::Seal { .. } | Frame::Chain(_) | Frame::Purge { .. } | Frame::Unknown => {}
+            Frame::Mark(_)
+            | Frame::Seal { .. }
+            | Frame::Chain(_)
+            | Frame::Purge { .. }
+            | Frame::Unknown => {}
         }
         Ok(())
     }

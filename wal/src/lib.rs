@@ -52,8 +52,8 @@ pub use batch::{Batch, COMMIT_BYTES_MAX, KEY_BYTES_MAX, VALUE_BYTES_MAX};
 pub use error::{ClosedReason, Error, ErrorKind, Result};
 pub use metrics::WalStats;
 pub use options::{
-    Background, Damage, Durability, Progress, ProgressCallback, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN, TailKind,
-    WalOptions,
+    Background, Damage, Durability, Progress, ProgressCallback, SEGMENT_BYTES_MAX,
+    SEGMENT_BYTES_MIN, TailKind, WalOptions,
 };
 pub use record::{Location, Record, RecordKind, RecordRef, ReplayHandler, SeqNo};
 pub use recovery::RecoveryReport;

@@ -113,7 +113,12 @@ impl Counters {
         self.last_group_at_ms.set(now_ms);
     }
 
-    pub(crate) fn snapshot(&self, segments: u64, tickets: u64, compression_ratio_256: u32) -> WalStats {
+    pub(crate) fn snapshot(
+        &self,
+        segments: u64,
+        tickets: u64,
+        compression_ratio_256: u32,
+    ) -> WalStats {
         WalStats {
             commits: self.commits.get(),
             records: self.records.get(),

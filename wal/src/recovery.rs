@@ -134,7 +134,13 @@ struct Plan {
 }
 
 impl Plan {
-    fn new(files: &Files, scans: &BTreeMap<u64, Scan>, chain: &Chain, salvage: bool, space: &Space) -> Plan {
+    fn new(
+        files: &Files,
+        scans: &BTreeMap<u64, Scan>,
+        chain: &Chain,
+        salvage: bool,
+        space: &Space,
+    ) -> Plan {
         let seq_floor = chain.seq_max.saturating_add(SEQ_GAP) - 1;
         let before = Before {
             predecessor: 0,
@@ -148,7 +154,9 @@ impl Plan {
         let fold = FOLD_BYTES_MAX.min(space.nominal_bytes(0) / 4);
         // The newest segment with a durable commit: the sync that covered it covered everything before it.
         let boundary = chain.segments.iter().rposition(|(id, end)| {
-            files.segment(*id).is_some_and(|segment| last_durable(segment, *end, chain.durable).is_some())
+            files
+                .segment(*id)
+                .is_some_and(|segment| last_durable(segment, *end, chain.durable).is_some())
         });
         for (i, (id, end)) in chain.segments.iter().enumerate() {
             let Some(segment) = files.segment(*id) else { continue };
@@ -189,7 +197,10 @@ impl Plan {
                 let range = Island { start: HEADER_BYTES, end: end.stored };
                 self.sources.push(Source { segment: Arc::clone(segment), range });
             }
-            let islands = scan.islands.iter().map(|range| Source { segment: Arc::clone(segment), range: *range });
+            let islands = scan
+                .islands
+                .iter()
+                .map(|range| Source { segment: Arc::clone(segment), range: *range });
             self.sources.extend(islands);
         }
     }
@@ -206,7 +217,9 @@ fn last_durable(segment: &Segment, end: Position, durable: u64) -> Option<(Posit
     let bytes = segment.bytes(0, end.stored as usize).ok()?;
     while at < end {
         let rest = bytes.get(at.stored as usize..).unwrap_or_default();
-        let Ok(Some((frame, stored_bytes))) = parse_frame(rest, segment.place(at.stored)) else { break };
+        let Ok(Some((frame, stored_bytes))) = parse_frame(rest, segment.place(at.stored)) else {
+            break;
+        };
         at.logical += frame.logical_bytes(stored_bytes);
         at.stored += stored_bytes;
         match frame.commit_seq() {
@@ -223,7 +236,8 @@ fn gap_error(files: &Files, scans: &BTreeMap<u64, Scan>, gap: &Gap, chain: &Chai
     match gap {
         Gap::In { id, offset } => {
             let found = scans.get(id).and_then(|scan| scan.fault);
-            let found = found.map_or_else(|| "the end of the log".to_owned(), |fault| fault.to_string());
+            let found =
+                found.map_or_else(|| "the end of the log".to_owned(), |fault| fault.to_string());
             Error::corruption(&files.path(*id), u64::from(*offset), expected, found)
         }
         Gap::Missing { id } => Error::corruption(&files.path(*id), 0, expected, "no such file"),

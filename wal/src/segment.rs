@@ -10,7 +10,10 @@ use std::sync::Arc;
 
 use crate::compress::{CODEC_NONE, DecompressFault, decompress};
 use crate::error::{Error, Result};
-use crate::format::{FRAME_HEADER_BYTES, Frame, GroupHeader, HeadWord, Place, RecordFields, parse_frame, parse_record};
+use crate::format::{
+    FRAME_HEADER_BYTES, Frame, GroupHeader, HeadWord, Place, RecordFields, parse_frame,
+    parse_record,
+};
 use crate::record::{Location, RecordKind, RecordRef, SeqNo};
 use crate::sync::RwLock;
 use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -87,7 +90,13 @@ pub(crate) struct Segment {
 }
 
 impl Segment {
-    pub(crate) fn new(id: u64, path: PathBuf, file: Arc<dyn VfsFile>, salt: u64, data: Data) -> Self {
+    pub(crate) fn new(
+        id: u64,
+        path: PathBuf,
+        file: Arc<dyn VfsFile>,
+        salt: u64,
+        data: Data,
+    ) -> Self {
         Segment {
             id,
             path,
@@ -130,7 +139,9 @@ impl Segment {
     pub(crate) fn tail(&self) -> &Tail {
         match &self.data {
             Data::Tail(tail) => tail,
-            Data::Mapped(_) | Data::File => unreachable!("segment {} was opened for reading", self.id),
+            Data::Mapped(_) | Data::File => {
+                unreachable!("segment {} was opened for reading", self.id)
+            }
         }
     }
 
@@ -185,14 +196,22 @@ impl Segment {
         let after = spans.partition_point(|span| span.start.logical <= logical);
         match after.checked_sub(1).and_then(|i| spans.get(i)) {
             None => (logical, None),
-            Some(span) if logical < span.end.logical => (span.start.stored, Some(span.start.stored)),
+            Some(span) if logical < span.end.logical => {
+                (span.start.stored, Some(span.start.stored))
+            }
             Some(span) => (logical - span.end.logical + span.end.stored, None),
         }
     }
 
-    fn read_compressed<R>(&self, offset: u32, group_start: u32, f: impl FnOnce(RecordRef<'_>) -> R) -> Result<R> {
+    fn read_compressed<R>(
+        &self,
+        offset: u32,
+        group_start: u32,
+        f: impl FnOnce(RecordRef<'_>) -> R,
+    ) -> Result<R> {
         let damaged = |found: &str| self.corruption(group_start, "a compressed commit", found);
-        let head = HeadWord::read(&self.bytes(group_start, 8)?).ok_or_else(|| damaged("nothing"))?;
+        let head =
+            HeadWord::read(&self.bytes(group_start, 8)?).ok_or_else(|| damaged("nothing"))?;
         let bytes = self.bytes(group_start, head.stored_bytes as usize)?;
         let frame = parse_frame(&bytes, self.place(group_start));
         let Ok(Some((Frame::Group { header, payload }, _))) = frame else {
@@ -200,7 +219,10 @@ impl Segment {
         };
         let group_logical = {
             let spans = self.compressed.read().unwrap_or_else(std::sync::PoisonError::into_inner);
-            spans.iter().find(|span| span.start.stored == group_start).map(|span| span.start.logical)
+            spans
+                .iter()
+                .find(|span| span.start.stored == group_start)
+                .map(|span| span.start.logical)
         };
         let inner = group_logical
             .and_then(|start| offset.checked_sub(start + FRAME_HEADER_BYTES as u32))
@@ -234,7 +256,8 @@ impl Segment {
         if header.codec == CODEC_NONE && payload.len() != header.raw_bytes as usize {
             return Err(GroupFault::Records);
         }
-        let mut rest = decompress(header.codec, payload, header.raw_bytes, scratch).map_err(GroupFault::Payload)?;
+        let mut rest = decompress(header.codec, payload, header.raw_bytes, scratch)
+            .map_err(GroupFault::Payload)?;
         let mut logical = start.logical + FRAME_HEADER_BYTES as u32;
         for _ in 0..header.record_count {
             let head = HeadWord::read(rest).ok_or(GroupFault::Records)?;
@@ -257,7 +280,11 @@ pub(crate) enum GroupFault {
     Records,
 }
 
-pub(crate) fn record_ref<'a>(location: Location, seq: SeqNo, fields: &RecordFields<'a>) -> RecordRef<'a> {
+pub(crate) fn record_ref<'a>(
+    location: Location,
+    seq: SeqNo,
+    fields: &RecordFields<'a>,
+) -> RecordRef<'a> {
     RecordRef {
         location,
         seq,

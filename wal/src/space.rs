@@ -114,7 +114,8 @@ impl Space {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let fixed = HEADER_BYTES + (CHAIN_FRAME_BYTES + SEAL_FRAME_BYTES) as u32;
         let needed = fixed.saturating_add(content_bytes);
-        let capacity = self.nominal_bytes(log_bytes).max(needed.next_multiple_of(PREWRITE_BYTES as u32));
+        let capacity =
+            self.nominal_bytes(log_bytes).max(needed.next_multiple_of(PREWRITE_BYTES as u32));
         if capacity > SEGMENT_SPAN {
             return Err(Error::limit(format!(
                 "a commit of {content_bytes} bytes does not fit a segment of {SEGMENT_SPAN}"
@@ -132,7 +133,11 @@ impl Space {
     fn build(&self, id: u64, capacity: u32, needed: u32) -> std::io::Result<Arc<Segment>> {
         let temporary = self.dir.join(temporary_name(id));
         let file = self.vfs.open(&temporary, OpenMode::CreateNew)?;
-        let window = self.window_bytes(capacity).max(needed).next_multiple_of(PREWRITE_BYTES as u32).min(capacity);
+        let window = self
+            .window_bytes(capacity)
+            .max(needed)
+            .next_multiple_of(PREWRITE_BYTES as u32)
+            .min(capacity);
         self.reserve_range(file.as_ref(), 0, window)?;
         let mut salt = [0; 8];
         self.vfs.fill_random(&mut salt)?;
@@ -163,9 +168,9 @@ impl Space {
     /// Gives a segment its name. Durable only after [`Space::sync_names`].
     pub(crate) fn name(&self, segment: &Segment) -> Result<()> {
         let temporary = self.dir.join(temporary_name(segment.id));
-        self.vfs
-            .rename(&temporary, &segment.path)
-            .map_err(|e| Error::io(format!("cannot name the segment {}", segment.path.display()), e))
+        self.vfs.rename(&temporary, &segment.path).map_err(|e| {
+            Error::io(format!("cannot name the segment {}", segment.path.display()), e)
+        })
     }
 
     pub(crate) fn sync_names(&self) -> Result<()> {
@@ -193,7 +198,12 @@ impl Space {
     }
 
     /// Takes the prepared segment, making one now where there is none that fits.
-    pub(crate) fn take(&self, latch: &Latch, content_bytes: u32, log_bytes: u64) -> Result<Arc<Segment>> {
+    pub(crate) fn take(
+        &self,
+        latch: &Latch,
+        content_bytes: u32,
+        log_bytes: u64,
+    ) -> Result<Arc<Segment>> {
         loop {
             self.prepare(latch, content_bytes, log_bytes)?;
             if let Some(segment) = lock(&self.prepared).take() {
@@ -220,7 +230,8 @@ impl Space {
         let target = end.max(reserved.saturating_add(window)).min(segment.capacity);
         self.unless_full(latch, || {
             let place = || format!("cannot reserve space in {}", segment.path.display());
-            self.reserve_range(segment.file.as_ref(), reserved, target).map_err(|e| Error::io(place(), e))
+            self.reserve_range(segment.file.as_ref(), reserved, target)
+                .map_err(|e| Error::io(place(), e))
         })?;
         segment.tail().prefault(u64::from(reserved), u64::from(target - reserved));
         // ORDERING: Release, pairs with the Acquire loads of `reserved`.

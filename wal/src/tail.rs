@@ -10,7 +10,9 @@ use std::io;
 use std::sync::Arc;
 
 use crate::sync::{Mutex, lock};
-use crate::vfs::{ReadMap, Region, RegionAdvice, TailMap, Vfs, VfsFile, read_full_at, write_all_at};
+use crate::vfs::{
+    ReadMap, Region, RegionAdvice, TailMap, Vfs, VfsFile, read_full_at, write_all_at,
+};
 
 /// Staged memory is given back when so many bytes have been flushed.
 const DISCARD_BYTES: u64 = 1 << 20;

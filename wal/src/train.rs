@@ -294,7 +294,11 @@ mod tests {
         assert_eq!(gauge.plan(ms, 100), None);
         gauge.observe(8, Duration::from_micros(800));
         assert_eq!(gauge.plan(ms, 100), Some((8, Duration::from_micros(100))));
-        assert_eq!(gauge.plan(ms, 4), Some((4, Duration::from_micros(100))), "max_batch ends the wait");
+        assert_eq!(
+            gauge.plan(ms, 4),
+            Some((4, Duration::from_micros(100))),
+            "max_batch ends the wait"
+        );
         assert_eq!(gauge.plan(Duration::ZERO, 100), None, "Always is Group without a wait");
     }
 }

@@ -85,14 +85,17 @@ impl Wal {
         let background = options.background;
         let (core, report) = recover(lock, options, handler)?;
         let core = Arc::new(core);
-        let thread = match background {
-            Background::Manual => None,
-            Background::Thread => {
-                let core = Arc::clone(&core);
-                let started = spawn("cortenkv-wal", move || run_background(&core));
-                Some(started.map_err(|e| Error::io("cannot start the background thread of the log", e))?)
-            }
-        };
+        let thread =
+            match background {
+                Background::Manual => None,
+                Background::Thread => {
+                    let core = Arc::clone(&core);
+                    let started = spawn("cortenkv-wal", move || run_background(&core));
+                    Some(started.map_err(|e| {
+                        Error::io("cannot start the background thread of the log", e)
+                    })?)
+                }
+            };
         Ok((Wal { handle: StdArc::new(Handle { core, thread: Mutex::new(thread) }) }, report))
     }
 
@@ -166,7 +169,11 @@ impl Wal {
     ///
     /// # Errors
     /// As [`Wal::read`].
-    pub fn read_with<R>(&self, location: Location, f: impl FnOnce(RecordRef<'_>) -> R) -> Result<R> {
+    pub fn read_with<R>(
+        &self,
+        location: Location,
+        f: impl FnOnce(RecordRef<'_>) -> R,
+    ) -> Result<R> {
         self.core().read_with(location, f)
     }
 
@@ -203,7 +210,10 @@ impl Wal {
         self.force_sync()?;
         let mut removed = 0;
         for segment in doomed {
-            core.segments.write().unwrap_or_else(std::sync::PoisonError::into_inner).remove(&segment.id);
+            core.segments
+                .write()
+                .unwrap_or_else(std::sync::PoisonError::into_inner)
+                .remove(&segment.id);
             core.space
                 .vfs
                 .remove_file(&segment.path)
@@ -217,7 +227,8 @@ impl Wal {
     /// What the log has counted so far.
     pub fn stats(&self) -> WalStats {
         let core = self.core();
-        let segments = core.segments.read().unwrap_or_else(std::sync::PoisonError::into_inner).len();
+        let segments =
+            core.segments.read().unwrap_or_else(std::sync::PoisonError::into_inner).len();
         let tickets = core.tickets.load(Ordering::Relaxed) as u64;
         core.counters.snapshot(segments as u64, tickets, core.gauge.ratio_256())
     }
@@ -277,7 +288,10 @@ impl Wal {
         }
         Err(Error::new(
             ErrorKind::Busy,
-            format!("{} commits wait for their sync; wait for some of them first", core.options.tickets_max),
+            format!(
+                "{} commits wait for their sync; wait for some of them first",
+                core.options.tickets_max
+            ),
         ))
     }
 
@@ -314,7 +328,8 @@ impl Handle {
             appender.last_seq()
         };
         core.wait_published(last_seq);
-        let synced = core.latch.check().and_then(|()| core.ride(last_seq, Some(Durability::Always)));
+        let synced =
+            core.latch.check().and_then(|()| core.ride(last_seq, Some(Durability::Always)));
         if synced.is_ok() {
             let mut appender = lock(&core.appender);
             appender.mark_durable(&core.surroundings());
@@ -385,7 +400,11 @@ fn step(core: &Core) -> Result<bool> {
 fn make_room(core: &Core) -> Result<bool> {
     let (segment, wanted, log_bytes) = {
         let appender = lock(&core.appender);
-        (StdArc::clone(appender.segment()), appender.window_end_wanted(&core.space), appender.log_bytes())
+        (
+            StdArc::clone(appender.segment()),
+            appender.window_end_wanted(&core.space),
+            appender.log_bytes(),
+        )
     };
     let room = if let Some(end) = wanted {
         core.space.reserve(&core.latch, &segment, end)

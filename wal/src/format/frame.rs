@@ -12,7 +12,9 @@
 //!                      purge   16 oldest segment u64                                sequence = purged below
 //! ```
 
-use super::{HeadWord, Kind, OPTIONAL_KIND_MIN, Place, finish_crc, parse_record, record::PREFIX_BYTES};
+use super::{
+    HeadWord, Kind, OPTIONAL_KIND_MIN, Place, finish_crc, parse_record, record::PREFIX_BYTES,
+};
 use super::{RecordFields, finish_head};
 
 /// Bytes of a group before its records.
@@ -76,12 +78,24 @@ pub(crate) struct ChainFrame {
 /// A verified frame. `bytes` of a record or group are those of the whole frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Frame<'a> {
-    Record { seq: u64, fields: RecordFields<'a> },
-    Group { header: GroupHeader, payload: &'a [u8] },
+    Record {
+        seq: u64,
+        fields: RecordFields<'a>,
+    },
+    Group {
+        header: GroupHeader,
+        payload: &'a [u8],
+    },
     Mark(Mark),
-    Seal { last_seq: u64, next: u64 },
+    Seal {
+        last_seq: u64,
+        next: u64,
+    },
     Chain(ChainFrame),
-    Purge { below: u64, oldest: u64 },
+    Purge {
+        below: u64,
+        oldest: u64,
+    },
     /// Of a kind that a later minor version added; its checksum is right.
     Unknown,
 }
@@ -120,8 +134,13 @@ impl Frame<'_> {
 /// Verifies what stands at the start of `bytes`, which reach to the end of the data.
 ///
 /// `Ok(None)` is the end of the log: a zero head word, or nothing left. Otherwise the frame and its stored length.
-pub(crate) fn parse_frame(bytes: &[u8], place: Place) -> Result<Option<(Frame<'_>, u32)>, FrameFault> {
-    let Some(head) = HeadWord::read(bytes).filter(|head| head.encode() != 0) else { return Ok(None) };
+pub(crate) fn parse_frame(
+    bytes: &[u8],
+    place: Place,
+) -> Result<Option<(Frame<'_>, u32)>, FrameFault> {
+    let Some(head) = HeadWord::read(bytes).filter(|head| head.encode() != 0) else {
+        return Ok(None);
+    };
     let kind = Kind::from_byte(head.kind);
     if kind.is_none() && head.kind < OPTIONAL_KIND_MIN {
         return Err(FrameFault::Kind(head.kind));
@@ -135,9 +154,13 @@ pub(crate) fn parse_frame(bytes: &[u8], place: Place) -> Result<Option<(Frame<'_
     }
     let frame = match kind {
         None => Some(Frame::Unknown),
-        Some(Kind::Record) => parse_record(frame).map(|(seq, fields)| Frame::Record { seq, fields }),
+        Some(Kind::Record) => {
+            parse_record(frame).map(|(seq, fields)| Frame::Record { seq, fields })
+        }
         Some(Kind::Group) => parse_group(seq, body),
-        Some(Kind::Mark) => word(body, 0).map(|wall_ms| Frame::Mark(Mark { durable_seq: seq, wall_ms })),
+        Some(Kind::Mark) => {
+            word(body, 0).map(|wall_ms| Frame::Mark(Mark { durable_seq: seq, wall_ms }))
+        }
         Some(Kind::Seal) => word(body, 0).map(|next| Frame::Seal { last_seq: seq, next }),
         Some(Kind::Purge) => word(body, 0).map(|oldest| Frame::Purge { below: seq, oldest }),
         Some(Kind::Chain) => parse_chain(seq, body),
@@ -208,13 +231,17 @@ pub(crate) fn encode_purge(below: u64, oldest: u64, place: Place) -> Vec<u8> {
 /// The start of a segment.
 pub(crate) fn encode_chain(chain: &ChainFrame, place: Place) -> Vec<u8> {
     let end = u64::from(chain.predecessor_end) | u64::from(chain.predecessor_logical_end) << 32;
-    let words = [chain.predecessor, end, chain.durable_seq, chain.oldest, chain.wall_ms, chain.seq_floor];
+    let words =
+        [chain.predecessor, end, chain.durable_seq, chain.oldest, chain.wall_ms, chain.seq_floor];
     encode_words(Kind::Chain, chain.last_seq, &words, place)
 }
 
 /// The unfinished start of a group over `payload`, whose last `padding_bytes` are zeroes: as in an unfinished record,
 /// the checksum field holds that of the body, and the sequence is missing.
-pub(crate) fn encode_group_header(header: &GroupHeader, payload: &[u8]) -> [u8; FRAME_HEADER_BYTES] {
+pub(crate) fn encode_group_header(
+    header: &GroupHeader,
+    payload: &[u8],
+) -> [u8; FRAME_HEADER_BYTES] {
     let codec = header.codec | header.padding_bytes << 4;
     let numbers =
         u64::from(header.raw_bytes) | u64::from(header.record_count) << 32 | u64::from(codec) << 56;

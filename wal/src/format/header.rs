@@ -77,8 +77,9 @@ impl SegmentHeader {
 }
 
 fn is_intact(copy: &[u8]) -> bool {
-    copy.split_at_checked(CRC_AT)
-        .is_some_and(|(body, crc)| copy.starts_with(&MAGIC) && crc == crc32c::crc32c(body).to_le_bytes())
+    copy.split_at_checked(CRC_AT).is_some_and(|(body, crc)| {
+        copy.starts_with(&MAGIC) && crc == crc32c::crc32c(body).to_le_bytes()
+    })
 }
 
 fn decode_copy(copy: &[u8]) -> Option<Result<SegmentHeader, HeaderFault>> {

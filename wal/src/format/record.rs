@@ -76,7 +76,9 @@ pub(crate) fn encode_record(out: &mut Vec<u8>, fields: &RecordFields<'_>) {
 
 /// Sets or clears "part of a group" of the unfinished record at `start`, and its body checksum with it.
 pub(crate) fn set_in_group(out: &mut [u8], start: usize, in_group: bool) {
-    let Some(stored) = out.get(start..).and_then(HeadWord::read).map(|head| head.stored_bytes as usize) else {
+    let Some(stored) =
+        out.get(start..).and_then(HeadWord::read).map(|head| head.stored_bytes as usize)
+    else {
         return;
     };
     if let Some(flags) = out.get_mut(start + PREFIX_BYTES) {
@@ -87,7 +89,11 @@ pub(crate) fn set_in_group(out: &mut [u8], start: usize, in_group: bool) {
 
 fn seal_body(out: &mut [u8], start: usize, stored: usize) {
     let body = out.get(start + PREFIX_BYTES..start + stored).unwrap_or_default();
-    let head = HeadWord { crc: crc32c::crc32c(body), stored_bytes: stored as u32, kind: Kind::Record as u8 };
+    let head = HeadWord {
+        crc: crc32c::crc32c(body),
+        stored_bytes: stored as u32,
+        kind: Kind::Record as u8,
+    };
     if let Some(prefix) = out.get_mut(start..start + HeadWord::BYTES) {
         prefix.copy_from_slice(&head.encode().to_le_bytes());
     }

@@ -46,7 +46,8 @@ mod tests {
 
     #[test]
     fn overlong_overflowing_and_cut_values_are_refused() {
-        for bytes in [&[0x80, 0x00][..], &[0xff, 0xff, 0xff, 0xff, 0x1f], &[0x80; 6], &[0x80], &[]] {
+        for bytes in [&[0x80, 0x00][..], &[0xff, 0xff, 0xff, 0xff, 0x1f], &[0x80; 6], &[0x80], &[]]
+        {
             let mut rest = bytes;
             assert_eq!(decode(&mut rest), None, "{bytes:x?}");
         }

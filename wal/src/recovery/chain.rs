@@ -71,7 +71,11 @@ pub(crate) fn choose(scans: &BTreeMap<u64, Scan>) -> (Chain, Option<Gap>) {
 }
 
 /// The segments from the oldest to `id`, or why they do not connect; `Err(None)` for one that was never begun.
-fn reach(scans: &BTreeMap<u64, Scan>, id: u64, oldest: u64) -> Result<Vec<(u64, Position)>, Option<Gap>> {
+fn reach(
+    scans: &BTreeMap<u64, Scan>,
+    id: u64,
+    oldest: u64,
+) -> Result<Vec<(u64, Position)>, Option<Gap>> {
     let mut segments = Vec::new();
     let mut at = id;
     let mut end = scans.get(&id).and_then(|scan| scan.end);
@@ -98,7 +102,10 @@ fn reach(scans: &BTreeMap<u64, Scan>, id: u64, oldest: u64) -> Result<Vec<(u64, 
             return Err(Some(Gap::In { id: at, offset: crate::format::HEADER_BYTES }));
         }
         at = chain.predecessor;
-        end = Some(Position { stored: chain.predecessor_end, logical: chain.predecessor_logical_end });
+        end = Some(Position {
+            stored: chain.predecessor_end,
+            logical: chain.predecessor_logical_end,
+        });
     }
 }
 

@@ -41,7 +41,8 @@ impl Files {
     /// Opens every segment of the directory. Changes nothing.
     pub(super) fn read(dir_lock: &DirLock, options: &WalOptions) -> Result<Files> {
         let (dir, vfs) = (dir_lock.dir().to_path_buf(), Arc::clone(dir_lock.vfs()));
-        let listed = vfs.list(&dir).map_err(|e| Error::io(format!("cannot list {}", dir.display()), e))?;
+        let listed =
+            vfs.list(&dir).map_err(|e| Error::io(format!("cannot list {}", dir.display()), e))?;
         let mut files = Files {
             dir,
             vfs,
@@ -59,7 +60,10 @@ impl Files {
             if entry.kind != FileKind::File {
                 return Err(Error::new(
                     ErrorKind::InvalidArgument,
-                    format!("{} is not a regular file; remove it", files.dir.join(&entry.name).display()),
+                    format!(
+                        "{} is not a regular file; remove it",
+                        files.dir.join(&entry.name).display()
+                    ),
                 ));
             }
             if complete {
@@ -94,7 +98,10 @@ impl Files {
         let header = match SegmentHeader::decode(start.get(..filled).unwrap_or_default()) {
             Ok(header) if header.id == id => header,
             Err(HeaderFault::Unsupported(what)) => {
-                let text = format!("{} was written by a newer version: {what}; upgrade to open it", path.display());
+                let text = format!(
+                    "{} was written by a newer version: {what}; upgrade to open it",
+                    path.display()
+                );
                 return Err(Error::new(ErrorKind::Unsupported, text));
             }
             Ok(_) | Err(HeaderFault::Damaged) if options.damage == Damage::Salvage => {
@@ -103,7 +110,12 @@ impl Files {
             }
             Ok(header) => {
                 let found = format!("that of segment {}", header.id);
-                return Err(Error::corruption(&path, 0, format!("the header of segment {id}"), found));
+                return Err(Error::corruption(
+                    &path,
+                    0,
+                    format!("the header of segment {id}"),
+                    found,
+                ));
             }
             Err(HeaderFault::Damaged) => {
                 return Err(Error::corruption(&path, 0, "a segment header", "neither copy intact"));
@@ -126,7 +138,9 @@ impl Files {
     pub(super) fn scan(&mut self, options: &WalOptions) -> Result<BTreeMap<u64, Scan>> {
         let total: u64 = self.found.values().map(|found| u64::from(found.file_bytes)).sum();
         let threads = match options.background {
-            Background::Thread if total >= PARALLEL_BYTES_MIN => available_threads().min(self.found.len()),
+            Background::Thread if total >= PARALLEL_BYTES_MIN => {
+                available_threads().min(self.found.len())
+            }
             _ => 1,
         };
         let todo = Mutex::new(self.found.values().rev().collect::<Vec<_>>());
@@ -192,7 +206,8 @@ impl Files {
             removed += u64::from(self.vfs.remove_file(&self.dir.join(name)).is_ok());
         }
         for (segment, end) in kept {
-            let longer = self.found.get(&segment.id).is_some_and(|found| found.file_bytes > end.stored);
+            let longer =
+                self.found.get(&segment.id).is_some_and(|found| found.file_bytes > end.stored);
             if longer && let Ok(file) = self.vfs.open(&segment.path, OpenMode::Write) {
                 let _ = file.set_len(u64::from(end.stored));
             }
@@ -238,9 +253,9 @@ fn available_threads() -> usize {
 fn on_threads(threads: usize, work: &(impl Fn() -> Result<()> + Sync)) -> Result<()> {
     std::thread::scope(|scope| {
         let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
-        workers
-            .into_iter()
-            .try_for_each(|worker| worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+        workers.into_iter().try_for_each(|worker| {
+            worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        })
     })
 }
 

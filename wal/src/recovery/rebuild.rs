@@ -13,8 +13,8 @@ use crate::commit::finish_records;
 use crate::compress::CODEC_NONE;
 use crate::error::Result;
 use crate::format::{
-    CHAIN_FRAME_BYTES, ChainFrame, FRAME_HEADER_BYTES, Frame, HEADER_BYTES, HeadWord, PREFIX_BYTES, Place,
-    SEAL_FRAME_BYTES, finish_head, parse_frame,
+    CHAIN_FRAME_BYTES, ChainFrame, FRAME_HEADER_BYTES, Frame, HEADER_BYTES, HeadWord, PREFIX_BYTES,
+    Place, SEAL_FRAME_BYTES, finish_head, parse_frame,
 };
 use crate::segment::{Position, SEGMENT_SPAN, Segment};
 use crate::space::Space;
@@ -50,10 +50,24 @@ pub(super) struct Rebuilt {
 }
 
 /// Writes new segments behind `before` that hold the commits of `sources`, and makes them durable under their names.
-pub(super) fn rebuild(space: &Space, before: Before, sources: &[Source], log_bytes: u64) -> Result<Rebuilt> {
+pub(super) fn rebuild(
+    space: &Space,
+    before: Before,
+    sources: &[Source],
+    log_bytes: u64,
+) -> Result<Rebuilt> {
     let last_copied = last_commit(sources)?.unwrap_or(before.last_seq);
-    let mut builder = Builder { space, before, last_copied, log_bytes, done: Vec::new(), current: None, copied: 0 };
-    let mut left: u64 = sources.iter().map(|source| u64::from(source.range.end - source.range.start)).sum();
+    let mut builder = Builder {
+        space,
+        before,
+        last_copied,
+        log_bytes,
+        done: Vec::new(),
+        current: None,
+        copied: 0,
+    };
+    let mut left: u64 =
+        sources.iter().map(|source| u64::from(source.range.end - source.range.start)).sum();
     builder.begin(left)?;
     for source in sources {
         let Island { start, end } = source.range;
@@ -63,7 +77,11 @@ pub(super) fn rebuild(space: &Space, before: Before, sources: &[Source], log_byt
             let rest = bytes.get((at - start) as usize..).unwrap_or_default();
             let parsed = parse_frame(rest, source.segment.place(at));
             let Ok(Some((frame, stored_bytes))) = parsed else {
-                return Err(source.segment.corruption(at, "the frame that was there a moment ago", "something else"));
+                return Err(source.segment.corruption(
+                    at,
+                    "the frame that was there a moment ago",
+                    "something else",
+                ));
             };
             if frame.commit_seq().is_some() {
                 let raw = rest.get(..stored_bytes as usize).unwrap_or_default();
@@ -84,7 +102,9 @@ fn last_commit(sources: &[Source]) -> Result<Option<u64>> {
         let mut at = range.start;
         while at < range.end {
             let rest = bytes.get((at - range.start) as usize..).unwrap_or_default();
-            let Ok(Some((frame, stored_bytes))) = parse_frame(rest, segment.place(at)) else { break };
+            let Ok(Some((frame, stored_bytes))) = parse_frame(rest, segment.place(at)) else {
+                break;
+            };
             last = last.max(frame.commit_seq());
             at += stored_bytes;
         }
@@ -122,7 +142,11 @@ impl Builder<'_> {
             predecessor_end: end.stored,
             predecessor_logical_end: end.logical,
             // The first appears last: once it is there, everything that was copied is durable.
-            durable_seq: if first { self.last_copied.max(self.before.durable) } else { self.before.durable },
+            durable_seq: if first {
+                self.last_copied.max(self.before.durable)
+            } else {
+                self.before.durable
+            },
             oldest: if self.before.oldest == 0 { segment.id } else { self.before.oldest },
             wall_ms: self.space.clock.wall_ms(),
             seq_floor: self.before.seq_floor,
@@ -137,7 +161,8 @@ impl Builder<'_> {
         let logical_bytes = frame.logical_bytes(stored_bytes);
         let seal = SEAL_FRAME_BYTES as u32;
         let fits = self.current.as_ref().is_some_and(|(segment, at)| {
-            at.stored + stored_bytes + seal <= segment.capacity && at.logical + logical_bytes + seal <= SEGMENT_SPAN
+            at.stored + stored_bytes + seal <= segment.capacity
+                && at.logical + logical_bytes + seal <= SEGMENT_SPAN
         });
         if !fits {
             self.begin(left)?;
@@ -164,7 +189,10 @@ impl Builder<'_> {
             self.space.sync_content(segment)?;
         }
         // Newest first, and the one that connects them to the log after the others are durable.
-        let (first, others) = self.done.split_first().map_or((None, &[][..]), |(first, others)| (Some(first), others));
+        let (first, others) = self
+            .done
+            .split_first()
+            .map_or((None, &[][..]), |(first, others)| (Some(first), others));
         for (segment, _) in others.iter().rev() {
             self.space.name(segment)?;
         }

@@ -2,7 +2,9 @@
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use crate::error::Result;
-use crate::format::{ChainFrame, Frame, FrameFault, HEADER_BYTES, HeadWord, PREFIX_BYTES, parse_frame};
+use crate::format::{
+    ChainFrame, Frame, FrameFault, HEADER_BYTES, HeadWord, PREFIX_BYTES, parse_frame,
+};
 use crate::segment::{Position, Segment};
 
 /// LIMIT: bytes that the search behind a fault may checksum, in multiples of the segment: a hostile file cannot make
@@ -89,7 +91,13 @@ pub(crate) fn scan(segment: &Segment, file_bytes: u32) -> Result<Scan> {
 }
 
 /// Takes a frame in its turn; false when it cannot stand where it stands.
-fn accept(scan: &mut Scan, segment: &Segment, at: Position, frame: &Frame<'_>, stored_bytes: u32) -> bool {
+fn accept(
+    scan: &mut Scan,
+    segment: &Segment,
+    at: Position,
+    frame: &Frame<'_>,
+    stored_bytes: u32,
+) -> bool {
     let first = at.stored == HEADER_BYTES;
     if first != matches!(frame, Frame::Chain(_)) {
         return false;
@@ -112,7 +120,8 @@ fn accept(scan: &mut Scan, segment: &Segment, at: Position, frame: &Frame<'_>, s
             scan.last_seq = header.seq;
             scan.records += u64::from(header.record_count);
             if payload.len() != header.raw_bytes as usize || header.codec != 0 {
-                let end = Position { stored: at.stored + stored_bytes, logical: logical_end as u32 };
+                let end =
+                    Position { stored: at.stored + stored_bytes, logical: logical_end as u32 };
                 segment.note_compressed(at, end);
             }
         }

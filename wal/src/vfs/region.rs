@@ -8,7 +8,10 @@
 //!
 //! This file and `os.rs` are the only ones in the crate with unsafe code.
 
-#![expect(unsafe_code, reason = "raw mapped memory: no safe type expresses stores beside readers of other ranges")]
+#![expect(
+    unsafe_code,
+    reason = "raw mapped memory: no safe type expresses stores beside readers of other ranges"
+)]
 
 use std::io;
 use std::os::fd::BorrowedFd;
@@ -102,7 +105,9 @@ impl Region {
         };
         // SAFETY: the page range lies inside the mapping. `PopulateWrite` changes no byte. `Discard` is used on
         // anonymous staging memory whose bytes are already in the file and are never read from here again.
-        let hint = unsafe { madvise(self.base.add(start as usize).cast(), (end - start) as usize, advice) };
+        let hint = unsafe {
+            madvise(self.base.add(start as usize).cast(), (end - start) as usize, advice)
+        };
         // A hint that the kernel does not know costs page faults later, nothing else.
         let _ = hint;
     }
@@ -144,10 +149,9 @@ impl Drop for Region {
 }
 
 fn checked_len(len: u64) -> io::Result<usize> {
-    usize::try_from(len)
-        .ok()
-        .filter(|len| *len > 0)
-        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "a mapping needs a length of 1 byte or more"))
+    usize::try_from(len).ok().filter(|len| *len > 0).ok_or_else(|| {
+        io::Error::new(io::ErrorKind::InvalidInput, "a mapping needs a length of 1 byte or more")
+    })
 }
 
 /// Tells a process that it is a forked child of the one that made the sentinel.
