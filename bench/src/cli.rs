@@ -57,12 +57,9 @@ struct Run {
     /// Names of suites, or "all".
     #[arg(required = true)]
     suites: Vec<String>,
-    /// Prints JSON lines instead of tables.
-    #[arg(long, conflicts_with = "markdown")]
-    json: bool,
-    /// Prints tables in Markdown.
+    /// Prints JSON lines instead of tables in Markdown.
     #[arg(long)]
-    markdown: bool,
+    json: bool,
     /// Also writes the JSON lines to this file.
     #[arg(long)]
     output: Option<PathBuf>,
@@ -233,7 +230,7 @@ impl Run {
         lines: &mut Lines,
     ) -> Result<()> {
         if !self.json {
-            print(&suite_text(suite, medians, conclusions, self.markdown))?;
+            print(&suite_text(suite, medians, conclusions))?;
         }
         for row in medians {
             lines.line(&Line::Median(Box::new(row.clone())))?;
@@ -285,7 +282,7 @@ fn smoke(suites: &Suites, dir: Option<&Path>) -> Result<()> {
         }
         // Conclusions are computed too, so that they cannot rot; at this size they mean nothing.
         let medians = report::medians(&rows);
-        let text = suite_text(suite.as_ref(), &medians, &suite.conclude(&medians), false);
+        let text = suite_text(suite.as_ref(), &medians, &suite.conclude(&medians));
         if text.is_empty() {
             return Err(Error::new(format!("suite {} has no report", suite.name())));
         }
@@ -294,14 +291,9 @@ fn smoke(suites: &Suites, dir: Option<&Path>) -> Result<()> {
     Ok(())
 }
 
-fn suite_text(
-    suite: &dyn Suite,
-    medians: &[Row],
-    conclusions: &[Conclusion],
-    markdown: bool,
-) -> String {
+fn suite_text(suite: &dyn Suite, medians: &[Row], conclusions: &[Conclusion]) -> String {
     let mut text = format!("\n## {}\n\n{}\n\n", suite.name(), suite.about());
-    text.push_str(&format!("{}\n\n{}", report::table(medians, markdown), report::legend(medians)));
+    text.push_str(&format!("{}\n\n{}", report::table(medians), report::legend(medians)));
     for conclusion in conclusions {
         text.push_str(&format!("\n* {}", report::conclusion_text(conclusion)));
     }

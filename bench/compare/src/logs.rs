@@ -1,6 +1,7 @@
 //! Logs beside logs: relaxed appends, synced appends, replay. One suite per class of promise.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use cortenkv_bench::by_hand::ByHand;
 use cortenkv_bench::cli::Suites;
@@ -19,6 +20,8 @@ use crate::wal_db::WalDb;
 const GOAL: f64 = 2.0;
 /// Rivals by the first word of their cases; files by hand are bounds, not rivals.
 const RIVALS: [&str; 2] = ["wal-db", "okaywal"];
+
+const INTERVAL: Duration = Duration::from_millis(100);
 
 /// All suites of this package.
 pub fn suites() -> Suites {
@@ -53,8 +56,6 @@ impl Suite for LogRelaxed {
         over_best_rival(medians, "cortenkv-none")
     }
 }
-
-const INTERVAL: std::time::Duration = std::time::Duration::from_millis(100);
 
 /// Appends in class synced.
 struct LogSynced;
@@ -113,8 +114,11 @@ impl Suite for LogReplay {
 }
 
 fn all_threads(kinds: &[Arc<dyn LogKind>], threads: &[usize]) -> Vec<Case> {
-    let of = |threads: &usize| kinds.iter().map(|kind| append_case(kind.clone(), *threads));
-    threads.iter().flat_map(of).collect::<Vec<_>>()
+    let mut cases = Vec::new();
+    for &threads in threads {
+        cases.extend(kinds.iter().map(|kind| append_case(kind.clone(), threads)));
+    }
+    cases
 }
 
 /// For each case of ours, its speed over the best rival at the same work (the same end of the name) and promise. Synced
@@ -137,4 +141,66 @@ fn over_best_rival(medians: &[Row], ours: &str) -> Vec<Conclusion> {
         }
     }
     conclusions
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use cortenkv_bench::log_store::{Class, Promise};
+
+    fn row(case: &str, class: Class, ops_per_second: f64, ratio_to_fsync_rate: Option<f64>) -> Row {
+        Row {
+            suite: "test".into(),
+            case: case.into(),
+            repeat: 1,
+            settings: String::new(),
+            promise: Promise::new(class, "a test"),
+            threads: 1,
+            seed: 1,
+            outcome: Default::default(),
+            ops_per_second,
+            memory: Default::default(),
+            disk_bytes: 0,
+            fsync_rate_before: None,
+            fsync_rate_after: None,
+            ratio_to_fsync_rate,
+        }
+    }
+
+    #[test]
+    fn ours_is_compared_with_the_best_rival_at_the_same_work() {
+        let rows = [
+            row("cortenkv-group-t1", Class::Synced, 100.0, Some(1.0)),
+            row("cortenkv-group-t8", Class::Synced, 900.0, Some(9.0)),
+            row("wal-db-t8", Class::Synced, 600.0, Some(2.0)),
+            row("okaywal-t8", Class::Synced, 300.0, Some(3.0)),
+            row("by-hand-growing-t8", Class::Synced, 9000.0, Some(90.0)),
+        ];
+        let conclusions = over_best_rival(&rows, "cortenkv-group");
+        assert_eq!(conclusions.len(), 1);
+        assert_eq!((conclusions[0].value, conclusions[0].holds()), (3.0, true));
+        assert!(conclusions[0].text.contains("okaywal-t8"), "{}", conclusions[0].text);
+    }
+
+    #[test]
+    fn a_rival_of_another_promise_is_no_rival() {
+        let rows = [
+            row("cortenkv-none-t1", Class::Kernel, 500.0, None),
+            row("wal-db-t1", Class::Memory, 100.0, None),
+        ];
+        assert_eq!(over_best_rival(&rows, "cortenkv-none"), []);
+    }
+
+    #[test]
+    fn every_arm_of_a_suite_of_one_class_promises_that_class() {
+        let plan = Plan::full();
+        let synced = LogSynced.cases(&plan);
+        assert!(synced.iter().all(|case| case.promise.class == Class::Synced));
+        let relaxed = LogRelaxed.cases(&plan);
+        let weaker: Vec<_> =
+            relaxed.iter().filter(|case| case.promise.class != Class::Kernel).collect();
+        // The bound that the suite names in its description, and nothing else.
+        assert!(weaker.iter().all(|case| case.name.starts_with("by-hand-buffered")));
+        assert!(!relaxed.iter().any(|case| case.name.starts_with("okaywal")));
+    }
 }

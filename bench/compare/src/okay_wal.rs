@@ -15,7 +15,9 @@ use cortenkv_bench::log_store::{
     Class, DiskCounts, LogKind, LogStore, LogWriter, Promise, Replayed,
 };
 use cortenkv_bench::{Context, Result};
-use okaywal::{Configuration, Entry, EntryId, LogManager, ReadChunkResult, SegmentReader, WriteAheadLog};
+use okaywal::{
+    Configuration, Entry, EntryId, LogManager, ReadChunkResult, SegmentReader, WriteAheadLog,
+};
 
 const DIR_NAME: &str = "log";
 
@@ -45,8 +47,12 @@ impl LogKind for OkayWal {
 
     fn settings(&self) -> String {
         match self {
-            OkayWal::Recycled => "defaults: 1 MiB segments, recycled past 768 KiB by a manager with nothing to keep",
-            OkayWal::Kept => "checkpoint_after_bytes beyond the fill, so that nothing is recycled; else defaults",
+            OkayWal::Recycled => {
+                "defaults: 1 MiB segments, recycled past 768 KiB by a manager with nothing to keep"
+            }
+            OkayWal::Kept => {
+                "checkpoint_after_bytes beyond the fill, so that nothing is recycled; else defaults"
+            }
         }
         .into()
     }
@@ -146,7 +152,7 @@ struct Writer<'a> {
 
 impl LogWriter for Writer<'_> {
     fn append(&mut self, record: &[u8]) -> Result<()> {
-        let mut append = || -> io::Result<EntryId> {
+        let append = || -> io::Result<EntryId> {
             let mut entry = self.log.begin_entry()?;
             entry.write_chunk(record)?;
             entry.commit()

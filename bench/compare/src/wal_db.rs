@@ -6,11 +6,11 @@
 
 use std::path::Path;
 
+use ::wal_db::Wal;
 use cortenkv_bench::log_store::{
     Class, DiskCounts, LogKind, LogStore, LogWriter, Promise, Replayed,
 };
 use cortenkv_bench::{Context, Result};
-use ::wal_db::Wal;
 
 const FILE_NAME: &str = "log.wal";
 
@@ -38,8 +38,12 @@ impl LogKind for WalDb {
 
     fn promise(&self) -> Promise {
         match self {
-            WalDb::Relaxed => Promise::new(Class::Kernel, "in the page cache; survives SIGKILL; never synced"),
-            WalDb::Synced => Promise::new(Class::Synced, "an fdatasync begun after the append returned"),
+            WalDb::Relaxed => {
+                Promise::new(Class::Kernel, "in the page cache; survives SIGKILL; never synced")
+            }
+            WalDb::Synced => {
+                Promise::new(Class::Synced, "an fdatasync begun after the append returned")
+            }
         }
     }
 
