@@ -7,6 +7,7 @@
 //! One mutex orders the writes. In synced variants one waiter leads: it syncs for everybody whose write is in the file,
 //! and wakes all of them through one condition variable.
 
+use std::any::Any;
 use std::fs::{File, OpenOptions};
 use std::io::Read;
 use std::os::unix::fs::FileExt;
@@ -100,8 +101,8 @@ impl LogKind for ByHand {
         }))
     }
 
-    fn replay(&self, dir: &Path) -> Result<Replayed> {
-        replay_file(&dir.join(FILE_NAME))
+    fn replay(&self, dir: &Path) -> Result<(Replayed, Box<dyn Any>)> {
+        Ok((replay_file(&dir.join(FILE_NAME))?, Box::new(())))
     }
 }
 

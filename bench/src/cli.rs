@@ -81,6 +81,9 @@ struct PlanArgs {
     /// Seconds of the measured part of a timed case.
     #[arg(long, value_parser = positive)]
     seconds: Option<f64>,
+    /// Operations of a timed case instead of its seconds.
+    #[arg(long, conflicts_with = "seconds", value_parser = clap::value_parser!(u64).range(1..))]
+    operations: Option<u64>,
     /// Seconds before it that do not count.
     #[arg(long, value_parser = not_negative)]
     warm_up: Option<f64>,
@@ -109,6 +112,7 @@ impl PlanArgs {
         let full = Plan::full();
         Plan {
             seconds: self.seconds.unwrap_or(full.seconds),
+            operations: self.operations,
             warm_up_seconds: self.warm_up.unwrap_or(full.warm_up_seconds),
             fsync_probe_seconds: self.fsync_probe.unwrap_or(full.fsync_probe_seconds),
             records: self.records.unwrap_or(full.records),

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Context, Result};
 use crate::latency::{Latency, LatencySummary};
 
-const FILE_BYTES: u64 = 8 << 20;
+const FILE_BYTES: u64 = 2 << 20;
 const WRITE_BYTES: usize = 128;
 /// From one write to the next: what a record of 128 bytes takes in a log.
 const STRIDE_BYTES: u64 = 160;

@@ -143,8 +143,9 @@ pub fn replay_case(kind: Arc<dyn LogKind>, ending: Ending) -> Case {
         }),
         run: Box::new(move |context| {
             let (start, cpu) = (Instant::now(), cpu_time());
-            let replayed = kind.replay(context.dir)?;
+            let (replayed, open) = kind.replay(context.dir)?;
             let (elapsed, cpu) = (start.elapsed(), cpu_time() - cpu);
+            drop(open);
             let records = context.plan.records;
             let expected = Replayed { records, payload_bytes: records * RECORD_BYTES as u64 };
             if replayed != expected {

@@ -1,5 +1,6 @@
 //! What a log must do to be measured, and what it must say about itself.
 
+use std::any::Any;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -93,8 +94,9 @@ pub trait LogKind: Send + Sync {
     /// Opens a log in an empty directory.
     fn open(&self, dir: &Path) -> Result<Box<dyn LogStore>>;
 
-    /// Opens a log that was left in `dir` and reads every record of it once, checksums checked.
-    fn replay(&self, dir: &Path) -> Result<Replayed>;
+    /// Opens a log that was left in `dir` and reads every record of it once, checksums checked. Also returns what is
+    /// open then, so that closing it is not measured.
+    fn replay(&self, dir: &Path) -> Result<(Replayed, Box<dyn Any>)>;
 }
 
 /// An open log.

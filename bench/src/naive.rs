@@ -3,6 +3,7 @@
 //! What a store does before anybody thinks about group commit; gains are measured against it (P1, D5). It gets blocks
 //! that are written ahead, so that the gain shown is that of sharing syncs and nothing else.
 
+use std::any::Any;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
@@ -46,8 +47,8 @@ impl LogKind for Naive {
         Ok(Box::new(NaiveLog { file, ring_bytes: self.ring_bytes, state: Mutex::new(state) }))
     }
 
-    fn replay(&self, dir: &Path) -> Result<Replayed> {
-        replay_file(&dir.join(FILE_NAME))
+    fn replay(&self, dir: &Path) -> Result<(Replayed, Box<dyn Any>)> {
+        Ok((replay_file(&dir.join(FILE_NAME))?, Box::new(())))
     }
 }
 

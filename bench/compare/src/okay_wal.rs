@@ -6,6 +6,7 @@
 //! For appends the manager has nothing to keep, so it answers at once, and the defaults stand. For replay nothing may be
 //! recycled: `checkpoint_after_bytes` is set beyond any fill.
 
+use std::any::Any;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -66,13 +67,11 @@ impl LogKind for OkayWal {
         Ok(Box::new(OpenLog { log: log.context(|| "okaywal cannot open a log".into())? }))
     }
 
-    fn replay(&self, dir: &Path) -> Result<Replayed> {
+    fn replay(&self, dir: &Path) -> Result<(Replayed, Box<dyn Any>)> {
         let counter = Counter::default();
         let log = self.configuration(dir).open(counter.clone());
         let log = log.context(|| "okaywal cannot recover its log".into())?;
-        let replayed = counter.replayed();
-        drop(log);
-        Ok(replayed)
+        Ok((counter.replayed(), Box::new(log)))
     }
 }
 

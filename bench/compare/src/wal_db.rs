@@ -4,6 +4,7 @@
 //! concurrent callers share (class synced). `Wal::open` scans and checks the whole log, and hands nothing over: a user
 //! then walks `iter`, so a replay is both. The file grows; blocks are not written ahead, and no option asks for it.
 
+use std::any::Any;
 use std::path::Path;
 
 use ::wal_db::Wal;
@@ -53,7 +54,7 @@ impl LogKind for WalDb {
         Ok(Box::new(OpenLog { wal, kind: *self }))
     }
 
-    fn replay(&self, dir: &Path) -> Result<Replayed> {
+    fn replay(&self, dir: &Path) -> Result<(Replayed, Box<dyn Any>)> {
         let context = || "wal-db cannot replay".to_string();
         let wal = Wal::open(dir.join(FILE_NAME)).context(context)?;
         let mut replayed = Replayed::default();
@@ -62,7 +63,7 @@ impl LogKind for WalDb {
             replayed.records += 1;
             replayed.payload_bytes += record.len() as u64;
         }
-        Ok(replayed)
+        Ok((replayed, Box::new(wal)))
     }
 }
 

@@ -11,7 +11,7 @@ use crate::process::cpu_time;
 use crate::suite::{Case, Outcome, Plan, Suite};
 
 /// Bytes of the written-ahead ring of logs by hand.
-pub const RING_BYTES: u64 = 16 << 20;
+pub const RING_BYTES: u64 = 4 << 20;
 
 /// See the module.
 pub struct Fsync;
