@@ -167,6 +167,7 @@ impl Outcome {
         }
         if let Some(disk) = disk {
             outcome.extra.insert("fsyncs_per_op".into(), disk.fsyncs as f64 / all);
+            outcome.extra.insert("writes_per_op".into(), disk.writes as f64 / all);
         }
         if measured.not_started > 0 {
             outcome.extra.insert("not_started".into(), measured.not_started as f64);

@@ -95,7 +95,8 @@ impl Suite for LogReplay {
     }
 
     fn about(&self) -> &'static str {
-        "Opens a closed log of records of 128 bytes and reads every record once, checksums checked, from the page cache."
+        "Opens a closed log of records of 128 bytes and reads every record once, checksums checked, from the page \
+         cache."
     }
 
     fn cases(&self, _plan: &Plan) -> Vec<Case> {

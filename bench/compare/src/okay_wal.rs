@@ -3,8 +3,8 @@
 //! Every commit of an entry is synced (class synced), and concurrent commits share the fdatasync; there is no relaxed
 //! mode, so it has no row in that class. When a segment has taken `checkpoint_after_bytes` (768 KiB of 1 MiB by
 //! default), a thread of its own passes it to `LogManager::checkpoint_to`, syncs the directory and recycles the file.
-//! For appends the manager has nothing to keep, so it answers at once, and the defaults stand. For replay nothing may be
-//! recycled: `checkpoint_after_bytes` is set beyond any fill.
+//! For appends the manager has nothing to keep, so it answers at once, and the defaults stand. For replay nothing may
+//! be recycled: `checkpoint_after_bytes` is set beyond any fill.
 
 use std::any::Any;
 use std::io;

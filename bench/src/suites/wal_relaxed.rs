@@ -26,7 +26,8 @@ impl Suite for WalRelaxed {
     }
 
     fn about(&self) -> &'static str {
-        "Appends of 128 bytes, acknowledged once a SIGKILL cannot take them; syncs by timer, by count, on request, never."
+        "Appends of 128 bytes, acknowledged once a SIGKILL cannot take them; synced by timer, by count, on request, \
+         never. The buffered file by hand loses its buffer to SIGKILL: it is a bound, of a weaker class."
     }
 
     fn cases(&self, plan: &Plan) -> Vec<Case> {
