@@ -54,10 +54,11 @@ impl Suite for WalDurable {
     fn conclude(&self, medians: &[Row]) -> Vec<Conclusion> {
         let mut conclusions = Vec::new();
         for (case, goal) in GOALS {
-            if let Some(ratio) = row(medians, case).and_then(|row| row.ratio_to_fsync_rate) {
-                let text = format!("{case}: appends per second over f");
-                conclusions.push(Conclusion { text, value: ratio, goal: Some(goal) });
-            }
+            let Some(row) = row(medians, case) else { continue };
+            let Some(value) = row.ratio_to_fsync_rate else { continue };
+            let doubt = if row.probes_agree() { "" } else { " (whose probes disagree)" };
+            let text = format!("{case}: appends per second over f{doubt}");
+            conclusions.push(Conclusion { text, value, goal: Some(goal) });
         }
         let (ours, naive) = (format!("cortenkv-group-t{CROWD}"), format!("naive-t{CROWD}"));
         let per_record = |case: &str| extra(medians, case, "fsyncs_per_op");
