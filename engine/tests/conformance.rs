@@ -1,9 +1,12 @@
-//! Every engine runs the conformance suite: the database in memory, the database on disk (`durable.rs`), and a plain
+//! Every engine runs the conformance suite: the database in memory, the database on disk, and a plain
 //! sorted map, which shows that the trait asks for nothing that only Cortenkv has.
 
 use std::collections::BTreeMap;
 use std::ops::{Bound, RangeBounds};
+use std::sync::atomic::AtomicU32;
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use bytes::Bytes;
 use cortenkv::storage_engine::{
@@ -11,13 +14,38 @@ use cortenkv::storage_engine::{
     StorageEngine, Versioned, WriteBatch, WriteOutcome,
 };
 use cortenkv::{
-    ClosedReason, Db, Error, ErrorKind, KEY_BYTES_MAX, Result, SeqNo, Ticket, VALUE_BYTES_MAX,
-    conformance,
+    ClosedReason, Db, Durability, Error, ErrorKind, KEY_BYTES_MAX, Result, SeqNo, Ticket,
+    VALUE_BYTES_MAX, conformance,
 };
 
 #[test]
 fn the_database_in_memory_conforms() {
     conformance::run(&|| Arc::new(Db::open_in_memory().unwrap()));
+}
+
+#[test]
+fn the_database_on_disk_conforms_in_every_mode() {
+    if !Db::open_in_memory().unwrap().stats().build.wal {
+        return;
+    }
+    let modes = [
+        Durability::group(),
+        Durability::Always,
+        Durability::EveryN(3),
+        Durability::Interval(Duration::from_millis(1)),
+        Durability::Checkpoint,
+        Durability::None,
+    ];
+    for durability in modes {
+        println!("durability {durability}");
+        let root = tempfile::tempdir().unwrap();
+        let databases = AtomicU32::new(0);
+        conformance::run(&|| {
+            let name = databases.fetch_add(1, Relaxed).to_string();
+            let builder = Db::builder(root.path().join(name)).durability(durability);
+            Arc::new(builder.build().unwrap())
+        });
+    }
 }
 
 #[test]

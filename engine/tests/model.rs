@@ -224,7 +224,7 @@ fn check_range(
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig::with_cases(400))]
 
     // M1, U8, C2, C10
     #[test]
