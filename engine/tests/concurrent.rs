@@ -5,6 +5,15 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use cortenkv::Db;
 
+/// Ends the other threads of a test, also when the thread that holds it fails.
+struct Done<'a>(&'a AtomicBool);
+
+impl Drop for Done<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Relaxed);
+    }
+}
+
 fn number(value: Option<bytes::Bytes>) -> u64 {
     value.map_or(0, |value| u64::from_be_bytes(value[..].try_into().unwrap()))
 }
@@ -28,6 +37,7 @@ fn stress_nobody_sees_half_a_batch() {
                 }
             });
         }
+        let _done = Done(&done);
         for round in 1..=3000u64 {
             let mut batch = db.batch();
             batch.put(&db, "a", round.to_be_bytes()).put(&other, "b", round.to_be_bytes());
@@ -37,7 +47,6 @@ fn stress_nobody_sees_half_a_batch() {
                 batch.commit_async().unwrap().wait().unwrap();
             }
         }
-        done.store(true, Relaxed);
     });
 }
 
@@ -94,6 +103,7 @@ fn stress_a_scan_beside_writers_keeps_order_and_misses_no_steady_key() {
                 db.delete(odd).unwrap();
             }
         });
+        let _done = Done(&done);
         for round in 0..40 {
             let mut keys: Vec<_> = match round % 2 {
                 0 => db.keys().map(Result::unwrap).collect(),
@@ -106,6 +116,5 @@ fn stress_a_scan_beside_writers_keeps_order_and_misses_no_steady_key() {
             let evens = keys.iter().filter(|key| key[3] % 2 == 0).count();
             assert_eq!(evens, 2000);
         }
-        done.store(true, Relaxed);
     });
 }
