@@ -360,5 +360,5 @@ impl VfsFile for FaultFile {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(any(loom, shuttle))))]
 mod tests;
