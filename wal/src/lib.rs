@@ -37,6 +37,8 @@ mod error;
 mod format;
 mod install;
 mod latch;
+#[cfg(all(test, loom))]
+mod loom_models;
 mod metrics;
 mod options;
 mod record;
