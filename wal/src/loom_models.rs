@@ -11,6 +11,8 @@ mod ticket;
 mod timer;
 mod toy;
 mod train;
+#[cfg(feature = "test-util")]
+mod wal;
 
 use std::process::Command;
 
