@@ -30,7 +30,7 @@ use crate::bugs::{Bug, planted};
 use crate::compress::CompressionGauge;
 use crate::core::{Core, SegmentTable};
 use crate::error::{Error, Result};
-use crate::format::{HEADER_BYTES, parse_frame};
+use crate::format::{HEADER_BYTES, parse_verified_frame};
 use crate::install::install_segment;
 use crate::latch::Latch;
 use crate::metrics::Counters;
@@ -239,7 +239,7 @@ fn last_durable(segment: &Segment, end: Position, durable: u64) -> Option<(Posit
     let bytes = segment.bytes(0, end.stored as usize).ok()?;
     while at < end {
         let rest = bytes.get(at.stored as usize..).unwrap_or_default();
-        let Ok(Some((frame, stored_bytes))) = parse_frame(rest, segment.place(at.stored)) else {
+        let Ok(Some((frame, stored_bytes))) = parse_verified_frame(rest) else {
             break;
         };
         at.logical += frame.logical_bytes(stored_bytes);
