@@ -64,6 +64,8 @@ pub(crate) mod public {
     pub use super::manual_clock::ManualClock;
     #[cfg(all(feature = "test-util", feature = "wal"))]
     pub use cortenkv_wal::clock::ManualClock;
+    #[cfg(all(feature = "test-util", feature = "wal"))]
+    pub use cortenkv_wal::TailKind;
     #[cfg(feature = "wal")]
     pub use cortenkv_wal::vfs;
 }
