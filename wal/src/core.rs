@@ -150,7 +150,7 @@ impl Core {
                 self.flush_segment(&segment, end)?;
             }
         }
-        commit.with_records(&placed.segment, placed.start, placed.seq, |records| {
+        commit.with_records(placed.segment.id, placed.start, placed.seq, |records| {
             self.install(records)
         })?;
         let wakes_background = match durability {
