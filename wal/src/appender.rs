@@ -57,6 +57,10 @@ pub(crate) struct Appender {
     unsynced: VecDeque<Unsynced>,
     /// From here on, commits wait for a leader to install them.
     uninstalled: Option<(Arc<Segment>, Position)>,
+    /// Numbers up to here were skipped by the open, or belong to commits that it found.
+    seq_floor: SeqNo,
+    /// The last commit that the open found.
+    recovered: SeqNo,
     /// The oldest segment of the log.
     oldest: u64,
     /// Stored bytes of the log, to choose the size of the next segment.
@@ -92,11 +96,13 @@ pub(crate) struct Snapshot {
 }
 
 impl Appender {
-    /// Starts in a segment whose content reaches to `at` and is durable.
+    /// Starts in a segment whose content reaches to `at` and is durable, as is everything up to the commit
+    /// `recovered`; the next commit has the number after `seq_floor`.
     pub(crate) fn new(
         segment: Arc<Segment>,
         at: Position,
-        last_seq: SeqNo,
+        seq_floor: SeqNo,
+        recovered: SeqNo,
         oldest: u64,
         log_bytes: u64,
     ) -> Self {
@@ -108,11 +114,13 @@ impl Appender {
         Appender {
             segment,
             at,
-            next_seq: last_seq + 1,
-            marked: last_seq,
+            next_seq: seq_floor + 1,
+            marked: seq_floor,
             in_flight: VecDeque::new(),
             unsynced,
             uninstalled: None,
+            seq_floor,
+            recovered,
             oldest,
             log_bytes,
         }
@@ -410,12 +418,15 @@ impl Appender {
         if let Some(entry) = self.unsynced.back_mut() {
             entry.sealed = Some(self.at);
         }
+        // A skipped number is no commit: said to be durable, it would look like one that is missing.
+        let durable_seq =
+            if around.durable > self.seq_floor { around.durable } else { self.recovered };
         let chain = ChainFrame {
             last_seq,
             predecessor: self.segment.id,
             predecessor_end: self.at.stored,
             predecessor_logical_end: self.at.logical,
-            durable_seq: around.durable,
+            durable_seq,
             oldest: self.oldest,
             wall_ms: around.space.clock.wall_ms(),
             seq_floor: last_seq,

@@ -327,7 +327,8 @@ fn core(parts: CoreParts) -> Result<Core> {
     let oldest = segments.keys().next().copied().unwrap_or(last.id);
     let seq = plan.before.seq_floor;
     let log_bytes = plan.kept_bytes();
-    let appender = Appender::new(last, rebuilt.at, seq, oldest, log_bytes);
+    let recovered = rebuilt.last_seq.max(plan.before.last_seq);
+    let appender = Appender::new(last, rebuilt.at, seq, recovered, oldest, log_bytes);
     let sentinel = ForkSentinel::new().map_err(|e| Error::io("cannot map a page of memory", e))?;
     Ok(Core {
         gauge: CompressionGauge::new(options.compression),
