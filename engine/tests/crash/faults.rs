@@ -113,8 +113,8 @@ pub fn run(budget: Budget) -> Result<(), Violation> {
             let script = Script::new(number, budget.seed);
             let told = |what: String, fault: Option<Fault>| {
                 let place = match fault {
-                    Some(Fault { kind, of, number, for_good }) => format!(
-                        "point={number} variant={kind:?} of={of:?} for_good={for_good} trace={number} {}",
+                    Some(Fault { kind, of, number: point, for_good }) => format!(
+                        "point={point} variant={kind:?} of={of:?} for_good={for_good} trace={number} {}",
                         script.setup
                     ),
                     None => format!("point=none variant=none trace={number} {}", script.setup),

@@ -84,6 +84,16 @@ pub fn run_seed(suite: &str) -> u64 {
     seed
 }
 
+/// With `CORTEN_SHOW`, prints the operations before a point of a trace.
+pub fn show(trace: &cortenkv::vfs::sim::Trace, place: &str) {
+    let shown = from_env("CORTEN_SHOW", 0) as usize;
+    let point = place.split_once("point=").map_or("", |(_, rest)| rest);
+    let point = point.split(' ').next().and_then(|point| point.parse().ok()).unwrap_or(trace.len());
+    for (at, op) in trace.ops().iter().enumerate().take(point).skip(point.saturating_sub(shown)) {
+        println!("{at:6} {op:?}");
+    }
+}
+
 /// Runs `work` on every core until it returns.
 pub fn on_all_cores(work: impl Fn() + Sync) {
     let threads = std::thread::available_parallelism().map_or(1, usize::from);

@@ -100,6 +100,7 @@ impl Run {
         let trace = world.sim.trace();
         let result = played.and_then(|()| self.crash(&world, &trace, model, tally, seed));
         if let Err((what, point)) = result {
+            super::show(&trace, &point);
             self.first.set(Violation {
                 what,
                 seed: self.budget.seed,

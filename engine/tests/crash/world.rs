@@ -53,6 +53,10 @@ pub struct World {
     pub latched: bool,
     keyspaces: [Option<Keyspace>; KEYSPACES.len()],
     tickets: Vec<(Prefix, Ticket<u64>)>,
+    /// The first commit that was handed in as a ticket and may not be visible yet, though later ones may be.
+    unsettled: Option<Prefix>,
+    /// The failure that closed the log.
+    cause: String,
     /// Commits that a timer has to sync, each with the time by which it must have happened.
     timed: Vec<(Prefix, u64)>,
     faults: Option<FaultVfs>,
@@ -86,6 +90,8 @@ impl World {
             latched: false,
             keyspaces: [const { None }; KEYSPACES.len()],
             tickets: Vec::new(),
+            unsettled: None,
+            cause: String::new(),
             timed: Vec::new(),
             faults: None,
             seed,
@@ -135,6 +141,7 @@ impl World {
         let prefix = self.history.find(acknowledged, begun, &observed.entries, now_ms)?;
         check_keyspaces(observed.keyspaces, &self.promise)?;
         self.forget_behind(prefix);
+        self.unsettled = None;
         let promise = &mut self.promise;
         (promise.durable, promise.acknowledged, promise.begun) = (prefix, prefix, prefix);
         promise.keyspaces = observed.keyspaces;
@@ -214,12 +221,14 @@ impl World {
         }
         match batch.commit_async() {
             Err(error) => self.failed("a ticket", &error, Some(prefix)),
-            Ok(_) if self.latched => Err("a ticket was given out after a failure".into()),
-            Ok(ticket) if call == Call::Ticket => {
-                self.tickets.push((prefix, ticket));
+            Ok(_) if self.latched => Err(self.lie("a ticket was given out")),
+            Ok(ticket) => {
+                self.unsettled.get_or_insert(prefix);
+                if call == Call::Ticket {
+                    self.tickets.push((prefix, ticket));
+                }
                 Ok(())
             }
-            Ok(_) => Ok(()),
         }
     }
 
@@ -279,7 +288,7 @@ impl World {
         durability: Option<Durability>,
     ) -> Result<(), String> {
         if self.latched {
-            return Err(format!("commit {seq} was acknowledged after a failure")); // I7
+            return Err(self.lie(&format!("commit {seq} was acknowledged"))); // I7
         }
         if seq <= self.promise.seq_max && self.tickets.is_empty() {
             let before = self.promise.seq_max;
@@ -315,14 +324,20 @@ impl World {
             self.forget_behind(commit - 1);
             self.promise.begun = commit - 1;
         }
-        self.latched |= !is_full;
+        if !is_full && !self.latched {
+            self.latched = true;
+            self.cause = format!("{what}: {error}");
+        }
         self.note();
         self.read_on()
     }
 
+    fn lie(&self, what: &str) -> String {
+        format!("{what} after a failure ({})", self.cause)
+    }
+
     /// After a failure reads go on, and show what was acknowledged or begun. I7
     fn read_on(&mut self) -> Result<(), String> {
-        let Promise { acknowledged, begun, now_ms, .. } = self.promise;
         for slot in 0..KEYS {
             let struck = self.struck();
             let found = match self.db().get(key_of(slot)) {
@@ -330,15 +345,26 @@ impl World {
                 Err(error) if self.struck() > struck && !error.is_corruption() => continue,
                 Err(error) => return Err(format!("a read after a failure: {error}")),
             };
-            let known = (acknowledged..=begun).any(|prefix| {
-                let value = self.history.value(prefix, slot, now_ms);
-                value.map(|value| &value.bytes[..]) == found.as_deref()
-            });
-            if !known {
+            if !self.may_show(slot, found.as_deref()) {
                 return Err(format!("after a failure slot {slot} shows what it should not"));
             }
         }
         Ok(())
+    }
+
+    /// True when a get of the slot may answer this.
+    pub fn may_show(&self, slot: usize, found: Option<&[u8]>) -> bool {
+        let Promise { acknowledged, begun, now_ms, .. } = self.promise;
+        let least = self.unsettled.map_or(acknowledged, |first| acknowledged.min(first - 1));
+        (least..=begun).any(|prefix| {
+            let value = self.history.value(prefix, slot, now_ms);
+            value.map(|value| &value.bytes[..]) == found
+        })
+    }
+
+    /// True when no ticket is under way: everything that was begun is visible.
+    pub fn is_quiet(&self) -> bool {
+        self.unsettled.is_none()
     }
 
     fn settle(&mut self) -> Result<(), String> {
@@ -363,7 +389,7 @@ impl World {
         sync: impl FnOnce(&Db) -> cortenkv::Result<u64>,
     ) -> Result<(), String> {
         match sync(self.db()) {
-            Ok(_) if self.latched => Err(format!("{what} said OK after a failure")), // I7
+            Ok(_) if self.latched => Err(self.lie(&format!("{what} said OK"))), // I7
             Ok(_) => {
                 self.all_durable();
                 Ok(())
@@ -376,6 +402,7 @@ impl World {
     fn all_durable(&mut self) {
         self.promise.acknowledged = self.history.len();
         self.promise.durable = self.history.len();
+        self.unsettled = None;
         self.note();
     }
 
@@ -428,9 +455,10 @@ impl World {
         self.timed.clear();
         self.keyspaces = [const { None }; KEYSPACES.len()];
         match self.db().close() {
-            Ok(()) if self.latched => return Err("close said OK after a failure".into()),
+            Ok(()) if self.latched => return Err(self.lie("close said OK")),
             Ok(()) => self.all_durable(),
-            Err(error) => self.failed("close", &error, None)?,
+            Err(error) if self.struck() == 0 => return Err(format!("close failed: {error}")),
+            Err(_) => {}
         }
         self.db = None;
         self.open()
