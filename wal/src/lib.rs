@@ -35,8 +35,13 @@ mod compress;
 mod core;
 mod error;
 mod format;
+#[cfg(feature = "test-util")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod install;
 mod latch;
+#[cfg(all(test, loom))]
+mod loom_models;
 mod metrics;
 mod options;
 mod record;
