@@ -126,7 +126,8 @@ fn with_header(change: impl Fn(&mut [u8])) -> Image {
 
 #[test]
 fn golden_a_newer_version_is_refused_before_any_write() {
-    let newer: [(&str, fn(&mut [u8])); 4] = [
+    type Change = fn(&mut [u8]);
+    let newer: [(&str, Change); 4] = [
         ("major version", |copy| copy[8] = 2),
         ("incompatible feature", |copy| copy[12] = 1),
         ("last incompatible feature", |copy| copy[15] = 0x80),
