@@ -190,3 +190,70 @@ pub fn frames(file: &[u8]) -> Vec<FrameInfo> {
 fn salt(file: &[u8]) -> Option<u64> {
     Some(u64::from_le_bytes(*file.get(80..)?.first_chunk()?))
 }
+
+/// A log directory as an input of the fuzzer.
+///
+/// ```text
+/// flags u8, then per file: name u8 (low 6 bits the id, bit 6 the file is without a made-up header, bit 7 a temporary
+/// name), length u32, bytes
+/// ```
+/// Flag 0: checksums are made right; the others are for the target.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Directory {
+    /// What to do with it.
+    pub flags: u8,
+    /// Names and bytes, the latter behind the header.
+    pub files: Vec<(u8, Vec<u8>)>,
+}
+
+impl Directory {
+    /// LIMIT: the bytes of all files of an input.
+    const BYTES_MAX: usize = 1 << 20;
+
+    /// Reads an input; a length beyond its end takes what is left.
+    pub fn decode(input: &[u8]) -> Option<Directory> {
+        let (&flags, mut rest) = input.split_first()?;
+        let mut files = Vec::new();
+        while let Some((&name, after)) = rest.split_first() {
+            let (length, after) = after.split_first_chunk::<4>()?;
+            let length = (u32::from_le_bytes(*length) as usize).min(after.len());
+            let (bytes, after) = after.split_at(length);
+            files.push((name, bytes.to_vec()));
+            rest = after;
+        }
+        (input.len() <= Self::BYTES_MAX).then_some(Directory { flags, files })
+    }
+
+    /// The input that [`Directory::decode`] reads.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = vec![self.flags];
+        for (name, bytes) in &self.files {
+            out.push(*name);
+            out.extend_from_slice(&(bytes.len() as u32).to_le_bytes());
+            out.extend_from_slice(bytes);
+        }
+        out
+    }
+
+    /// Whether a flag is set.
+    pub fn flag(&self, bit: u8) -> bool {
+        self.flags >> bit & 1 == 1
+    }
+
+    /// The files on a disk.
+    pub fn image(&self, dir: &str) -> Image {
+        let mut image = Image::new();
+        image.insert_dir(dir);
+        for (name, bytes) in &self.files {
+            let id = u64::from(name & 63);
+            let mut file = if name >> 6 & 1 == 1 { Vec::new() } else { header([1; 16], id, id) };
+            file.extend_from_slice(bytes);
+            if self.flag(0) {
+                refinish(&mut file);
+            }
+            let suffix = if name >> 7 == 1 { "seg.tmp" } else { "seg" };
+            image.insert(format!("{dir}/{id:016x}.{suffix}"), file);
+        }
+        image
+    }
+}

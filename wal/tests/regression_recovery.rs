@@ -482,3 +482,80 @@ fn a_log_of_another_owner_is_refused_and_left_alone() {
 fn owned(options: WalOptions) -> WalOptions {
     options.owner([9; 16])
 }
+
+/// Numbers that follow from a seed.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, limit: u64) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        (self.0 >> 33) % limit
+    }
+}
+
+/// One life of a log: random commits, syncs, purges and rotations, and no clean close half of the time.
+fn live(random: &mut Random, sim: &SimVfs, life: u64, seed: u64) -> Vec<u64> {
+    let modes = [Durability::Always, Durability::None, Durability::EveryN(3)];
+    let tails = [TailKind::Mapped, TailKind::Written];
+    let set = options(sim)
+        .durability(modes[random.below(3) as usize])
+        .tail(tails[random.below(2) as usize])
+        .compression(random.below(2) == 0);
+    let (wal, report, _) = open(set).unwrap_or_else(|e| panic!("seed {seed} life {life}: {e}"));
+    assert_eq!(report.damaged_places, 0, "seed {seed} life {life}");
+    let mut seqs = Vec::new();
+    for i in 0..random.below(60) {
+        let size = [20, 300, 3000, 6000][random.below(4) as usize];
+        let mut batch = Batch::new();
+        for part in 0..=random.below(3) {
+            batch.put(0, format!("{life}-{i}-{part}").as_bytes(), &vec![i as u8; size]).unwrap();
+        }
+        seqs.push(wal.append(&batch).unwrap());
+        match random.below(12) {
+            0 => drop(wal.sync()),
+            1 => drop(wal.step()),
+            2 if random.below(4) == 0 => {
+                let below = if random.below(3) == 0 { u64::MAX } else { seqs[seqs.len() / 2] };
+                wal.purge(below).unwrap();
+            }
+            _ => {}
+        }
+    }
+    if random.below(2) == 0 {
+        wal.close().unwrap();
+    }
+    seqs
+}
+
+#[test]
+fn crash_after_crash_is_never_taken_for_damage() {
+    let seeds: u64 = std::env::var("CORTENKV_SEEDS").map_or(8, |text| text.parse().unwrap());
+    for seed in 0..seeds {
+        let mut random = Random(seed);
+        let mut image = Image::new();
+        for life in 0..6 {
+            let sim = SimVfs::from_image(image, seed * 100 + life);
+            live(&mut random, &sim, life, seed);
+            let trace = sim.trace();
+            let crash = |random: &mut Random| {
+                let point = random.below(trace.len() as u64 + 1) as usize;
+                let variant = CrashVariant::STANDARD[random.below(13) as usize];
+                (point, variant, random.below(1 << 30))
+            };
+            for _ in 0..25 {
+                let (point, variant, salt) = crash(&mut random);
+                let crashed = trace.crash_image(DiskModel::Posix, point, variant, salt);
+                let what = format!("seed {seed} life {life} point {point} {variant:?} {salt}");
+                let sim = sim_of(crashed);
+                let (_, report, first) =
+                    open(options(&sim)).unwrap_or_else(|e| panic!("{what}: {e}"));
+                assert_eq!(report.damaged_places, 0, "{what}");
+                let (_, _, second) =
+                    open(options(&sim)).unwrap_or_else(|e| panic!("{what}, again: {e}"));
+                assert_eq!(first.content(), second.content(), "{what}");
+            }
+            let (point, variant, salt) = crash(&mut random);
+            image = trace.crash_image(DiskModel::Posix, point, variant, salt);
+        }
+    }
+}
