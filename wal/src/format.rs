@@ -17,8 +17,9 @@ mod varint;
 
 pub(crate) use frame::{
     CHAIN_FRAME_BYTES, ChainFrame, FRAME_HEADER_BYTES, Frame, FrameFault, GroupHeader,
-    MARK_FRAME_BYTES, Mark, PURGE_FRAME_BYTES, SEAL_FRAME_BYTES, encode_chain, encode_group_header,
-    encode_mark, encode_purge, encode_seal, parse_frame, parse_verified_frame,
+    MARK_FRAME_BYTES, Mark, PURGE_FRAME_BYTES, SEAL_FRAME_BYTES, SEQ_MAX, encode_chain,
+    encode_group_header, encode_mark, encode_purge, encode_seal, group_raw_bytes, parse_frame,
+    parse_verified_frame,
 };
 pub(crate) use header::{HEADER_BYTES, HeaderFault, SegmentHeader};
 pub(crate) use record::{

@@ -110,10 +110,6 @@ impl<'a> Installer<'a, '_> {
     }
 
     fn group_corruption(&self, at: Position, fault: GroupFault) -> crate::error::Error {
-        let found = match fault {
-            GroupFault::Payload(fault) => fault.to_string(),
-            GroupFault::Records => "records that do not fill it".to_owned(),
-        };
-        self.segment.corruption(at.stored, "a commit", &found)
+        self.segment.corruption(at.stored, "a commit", &fault.to_string())
     }
 }

@@ -35,6 +35,9 @@ mod compress;
 mod core;
 mod error;
 mod format;
+#[cfg(feature = "test-util")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod install;
 mod latch;
 #[cfg(all(test, loom))]

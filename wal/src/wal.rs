@@ -185,11 +185,12 @@ impl Wal {
         let core = self.core();
         core.check_fork()?;
         let doomed: Vec<_> = {
+            // From here on a segment may hold commits that are not published, so its last sequence is not known yet.
+            let unfinished = lock(&core.appender).published_segment();
             let segments = core.segments.read().unwrap_or_else(std::sync::PoisonError::into_inner);
-            let active = segments.keys().next_back().copied().unwrap_or(0);
             segments
                 .values()
-                .take_while(|segment| segment.last_seq() < below && segment.id != active)
+                .take_while(|segment| segment.last_seq() < below && segment.id < unfinished)
                 .cloned()
                 .collect()
         };

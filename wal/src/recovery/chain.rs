@@ -36,6 +36,8 @@ pub(crate) struct Chain {
 pub(crate) enum Gap {
     /// In a segment, from a stored offset on.
     In { id: u64, offset: u32 },
+    /// The first frame of a segment names an end of its predecessor where no frame ends.
+    End { id: u64, predecessor: u64 },
     /// A whole segment is not there.
     Missing { id: u64 },
     /// It cannot be said which.
