@@ -17,9 +17,9 @@ type Found = (SeqNo, Vec<u8>, Vec<u8>);
 
 /// Everything that must hold after a schedule.
 pub(crate) fn all(scene: &Scene, opened: usize) {
-    let mut ledger = scene.ledger.lock().unwrap();
+    // Taken out: the lock must not be held while others can run, and the background thread still can.
+    let mut ledger = std::mem::take(&mut *scene.ledger.lock().unwrap());
     ledger.placed.sort_by_key(|commit| commit.seq);
-    let ledger: &Ledger = &ledger;
     let seqs: Vec<SeqNo> = ledger.placed.iter().map(|commit| commit.seq).collect();
     assert!(
         seqs.windows(2).all(|pair| pair[1] == pair[0] + 1),
@@ -42,7 +42,7 @@ pub(crate) fn all(scene: &Scene, opened: usize) {
         };
         let image = trace.crash_image(model, point, variant, thread_rng().r#gen());
         let context = format!("point={point} model={model:?} variant={variant:?}");
-        power_cut(scene, ledger, image, point, variant == CrashVariant::Kill, &context);
+        power_cut(scene, &ledger, image, point, variant == CrashVariant::Kill, &context);
     }
 }
 
