@@ -16,7 +16,10 @@ pub trait Clock: fmt::Debug + Send + Sync + 'static {
 }
 
 mod system {
-    #![expect(clippy::disallowed_methods, reason = "this is the seam: the one place that reads the clocks")]
+    #![expect(
+        clippy::disallowed_methods,
+        reason = "this is the seam: the one place that reads the clocks"
+    )]
 
     use std::sync::OnceLock;
     use std::sync::atomic::{AtomicU64, Ordering::Relaxed};

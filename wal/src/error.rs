@@ -111,8 +111,15 @@ impl Error {
 
     /// Maps an operating-system error: a full disk becomes [`ErrorKind::StorageFull`], the rest [`ErrorKind::Io`].
     pub fn io(context: impl Into<String>, source: io::Error) -> Self {
-        let kind = if is_out_of_resources(&source) { ErrorKind::StorageFull } else { ErrorKind::Io };
+        let kind =
+            if is_out_of_resources(&source) { ErrorKind::StorageFull } else { ErrorKind::Io };
         Error { kind, context: context.into(), source: Some(Arc::new(source)) }
+    }
+
+    /// A failed sync. Never "full", whatever the system says: the bytes may be gone, so it cannot be tried again.
+    pub(crate) fn sync_failed(path: &Path, source: io::Error) -> Self {
+        let context = format!("cannot sync {}", path.display());
+        Error { kind: ErrorKind::Io, context, source: Some(Arc::new(source)) }
     }
 
     /// A damaged file.
@@ -149,6 +156,13 @@ impl Error {
         Error::new(ErrorKind::Closed(reason), context)
     }
 
+    /// The same error with the words of the one that led to it.
+    pub(crate) fn caused_by(mut self, cause: &Error) -> Self {
+        self.context = format!("{}; the first failure was: {cause}", self.context);
+        self.source.clone_from(&cause.source);
+        self
+    }
+
     pub(crate) fn limit(context: impl Into<String>) -> Self {
         Error::new(ErrorKind::LimitExceeded, context)
     }
@@ -168,8 +182,10 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.context)?;
         match &self.source {
-            Some(source) => write!(f, ": {source}"),
-            None => Ok(()),
+            Some(source) if !self.context.contains("the first failure was") => {
+                write!(f, ": {source}")
+            }
+            _ => Ok(()),
         }
     }
 }

@@ -13,13 +13,14 @@ mod record;
 mod varint;
 
 pub(crate) use frame::{
-    ChainFrame, FRAME_HEADER_BYTES, Frame, FrameFault, GroupHeader, Mark, MARK_FRAME_BYTES, CHAIN_FRAME_BYTES,
-    PURGE_FRAME_BYTES, SEAL_FRAME_BYTES, encode_chain, encode_mark, encode_purge, encode_seal, parse_frame,
-    finish_group,
+    CHAIN_FRAME_BYTES, ChainFrame, FRAME_HEADER_BYTES, Frame, FrameFault, GroupHeader,
+    MARK_FRAME_BYTES, Mark, PURGE_FRAME_BYTES, SEAL_FRAME_BYTES, encode_chain, encode_group_header,
+    encode_mark, encode_purge, encode_seal, parse_frame,
 };
-pub(crate) use header::{HEADER_BYTES, SegmentHeader};
+pub(crate) use header::{HEADER_BYTES, HeaderFault, SegmentHeader};
 pub(crate) use record::{
-    RECORD_OVERHEAD_BYTES_MAX, RecordFields, encode_record, finish_record, parse_record, record_bytes,
+    PREFIX_BYTES, RECORD_OVERHEAD_BYTES_MAX, RecordFields, encode_record, finish_head,
+    parse_record, set_in_group,
 };
 
 /// The kind byte of a head word.
@@ -73,7 +74,9 @@ impl HeadWord {
     pub(crate) const BYTES: usize = 8;
 
     pub(crate) fn encode(self) -> u64 {
-        debug_assert!(self.stored_bytes.is_multiple_of(8) && self.stored_bytes / 8 <= STORED_UNITS_MAX);
+        debug_assert!(
+            self.stored_bytes.is_multiple_of(8) && self.stored_bytes / 8 <= STORED_UNITS_MAX
+        );
         u64::from(self.crc) | u64::from(self.stored_bytes / 8) << 32 | u64::from(self.kind) << 56
     }
 
@@ -96,12 +99,18 @@ impl HeadWord {
 pub(crate) struct Place {
     /// The salt of the segment file.
     pub(crate) salt: u64,
-    /// Logical offset in the segment.
+    /// Offset in the file.
     pub(crate) offset: u64,
 }
 
 /// Completes a checksum over the bytes after the sequence number with the sequence, the place and the head word.
-pub(crate) fn finish_crc(body_crc: u32, seq: u64, place: Place, stored_bytes: u32, kind: u8) -> u32 {
+pub(crate) fn finish_crc(
+    body_crc: u32,
+    seq: u64,
+    place: Place,
+    stored_bytes: u32,
+    kind: u8,
+) -> u32 {
     let mut tail = [0_u8; 32];
     let (words, _) = tail.as_chunks_mut::<8>();
     if let [a, b, c, d] = words {

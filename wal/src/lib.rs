@@ -1,12 +1,61 @@
-//! A segmented write-ahead log.
+//! A segmented write-ahead log: atomic batches, checksums, Snappy, group commit with every durability mode, and
+//! recovery that tells a torn tail from damage.
+//!
+//! The crate stands alone: it knows records (keyspace, key, value, expiry, delete) and gives each commit a sequence
+//! number and a place, but it keeps no index. A [`ReplayHandler`] receives every record, from recovery and from
+//! commits, and builds what it likes; [`Wal::read`] finds a record again by its [`Location`].
+//!
+//! # What it guarantees
+//! - What an open finds is a prefix of the commits, without a hole, at least as long as the [`Durability`] of each
+//!   promises. A batch is there whole or not at all.
+//! - Nothing is appended behind a torn or damaged record: every open starts a new segment. What recovery shows was made
+//!   durable first, so it survives the next power cut.
+//! - Damage that no crash explains is an error with file and offset; nothing is changed then.
+//! - After a failed write or sync the log takes no more writes until it is opened again, and says why.
+//!
+//! # When not to use it
+//! For a few records a second in one file, plain appends and `sync_all` are simpler. For several processes writing one
+//! log, use a server. On disks that lie about flushes no log can keep its promise.
+//!
+//! # Layout
+//! `wal` is the handle; `core` the path of a commit; `appender` the end of the log under its lock; `train` group
+//! commit; `background` the timer and the thread; `space` new segments and windows; `tail` mapping or staging;
+//! `recovery` the open; `format` every byte on disk (specified in `FORMAT.md`); `vfs`, `clock` and `sync` the seams.
 
 #![deny(unsafe_code)]
 
+mod appender;
+mod background;
+mod batch;
 pub mod clock;
-pub mod error;
-pub mod options;
+mod commit;
+mod compress;
+mod core;
+mod error;
+mod format;
+mod install;
+mod latch;
+mod metrics;
+mod options;
+mod record;
+mod recovery;
+mod segment;
+mod space;
 mod sync;
+mod tail;
+mod ticket;
+mod train;
 pub mod vfs;
+mod wal;
 
+pub use batch::{Batch, COMMIT_BYTES_MAX, KEY_BYTES_MAX, VALUE_BYTES_MAX};
 pub use error::{ClosedReason, Error, ErrorKind, Result};
-pub use options::{Background, Damage, Durability, TailKind, WalOptions};
+pub use metrics::WalStats;
+pub use options::{
+    Background, Damage, Durability, Progress, ProgressCallback, SEGMENT_BYTES_MAX,
+    SEGMENT_BYTES_MIN, TailKind, WalOptions,
+};
+pub use record::{Location, Record, RecordKind, RecordRef, ReplayHandler, SeqNo};
+pub use recovery::RecoveryReport;
+pub use ticket::Ticket;
+pub use wal::Wal;

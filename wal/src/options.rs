@@ -129,6 +129,39 @@ pub struct WalOptions {
     pub vfs: Arc<dyn Vfs>,
     /// The clocks.
     pub clock: Arc<dyn Clock>,
+    /// Called from time to time while the log is opened.
+    pub progress: Option<ProgressCallback>,
+}
+
+/// How far an open has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Progress {
+    /// Bytes of the log that were verified or replayed so far.
+    pub bytes_done: u64,
+    /// All that there are: each byte is verified once and replayed once.
+    pub bytes_total: u64,
+}
+
+/// A function that is told how far an open has come.
+#[derive(Clone)]
+pub struct ProgressCallback(Arc<dyn Fn(Progress) + Send + Sync>);
+
+impl ProgressCallback {
+    /// Wraps a function. It is called from several threads, at most a few times per segment.
+    pub fn new(callback: impl Fn(Progress) + Send + Sync + 'static) -> Self {
+        ProgressCallback(Arc::new(callback))
+    }
+
+    pub(crate) fn call(&self, progress: Progress) {
+        (self.0)(progress);
+    }
+}
+
+impl std::fmt::Debug for ProgressCallback {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("ProgressCallback")
+    }
 }
 
 impl Default for WalOptions {
@@ -148,6 +181,7 @@ impl Default for WalOptions {
             owner_data: [0; 16],
             vfs: Arc::new(OsVfs::new()),
             clock: Arc::new(SystemClock),
+            progress: None,
         }
     }
 }
@@ -195,9 +229,20 @@ setters! {
     vfs: Arc<dyn Vfs>,
     /// Sets [`WalOptions::clock`].
     clock: Arc<dyn Clock>,
+    /// Sets [`WalOptions::progress`].
+    progress: Option<ProgressCallback>,
 }
 
 impl WalOptions {
+    /// Whether appends are stored through a mapping.
+    pub(crate) fn is_mapped(&self) -> bool {
+        match self.tail {
+            TailKind::Mapped => true,
+            TailKind::Written => false,
+            TailKind::Auto => !self.durability.is_durable(),
+        }
+    }
+
     /// Refuses what can never work.
     pub(crate) fn validate(&self) -> Result<()> {
         let invalid = |text: String| Err(Error::new(ErrorKind::InvalidArgument, text));

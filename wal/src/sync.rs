@@ -40,7 +40,10 @@ pub(crate) fn wait<'a, T>(condvar: &Condvar, guard: MutexGuard<'a, T>) -> MutexG
 }
 
 /// Starts a named thread.
-#[expect(clippy::disallowed_methods, reason = "this is the seam: the one place that starts threads")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "this is the seam: the one place that starts threads"
+)]
 pub(crate) fn spawn(
     name: &str,
     body: impl FnOnce() + Send + 'static,

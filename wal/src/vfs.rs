@@ -30,13 +30,13 @@ mod region;
 pub mod sim;
 
 #[cfg(feature = "test-util")]
-pub use fault::{FaultKind, FaultPlan, FaultVfs};
+pub use fault::{FaultKind, FaultPlan, FaultVfs, OpCounts, OpKind};
 pub use lock::DirLock;
 pub use os::OsVfs;
 #[cfg(feature = "test-util")]
 pub use sim::SimVfs;
 
-pub(crate) use region::Region;
+pub(crate) use region::{ForkSentinel, Region, RegionAdvice};
 
 /// What stands at a path; links are not followed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

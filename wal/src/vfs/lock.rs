@@ -24,7 +24,11 @@ impl DirLock {
     /// # Errors
     /// `Locked` when another process or another opening of this process holds it; `InvalidArgument` when the path is
     /// not a directory, or when group or others may write to it and `allow_writable_by_others` is false; `Io` otherwise.
-    pub fn acquire(vfs: &Arc<dyn Vfs>, dir: &Path, allow_writable_by_others: bool) -> Result<DirLock> {
+    pub fn acquire(
+        vfs: &Arc<dyn Vfs>,
+        dir: &Path,
+        allow_writable_by_others: bool,
+    ) -> Result<DirLock> {
         Self::prepare_dir(vfs.as_ref(), dir, allow_writable_by_others)?;
         let path = dir.join(LOCK_FILE);
         match vfs.lock(&path) {
@@ -32,7 +36,8 @@ impl DirLock {
                 Ok(DirLock { dir: dir.to_path_buf(), vfs: Arc::clone(vfs), _lock: Arc::from(lock) })
             }
             Ok(LockOutcome::Held { pid }) => {
-                let holder = pid.map_or_else(|| "another process".to_owned(), |pid| format!("process {pid}"));
+                let holder = pid
+                    .map_or_else(|| "another process".to_owned(), |pid| format!("process {pid}"));
                 Err(Error::new(
                     ErrorKind::Locked { pid },
                     format!("{} is in use by {holder}; close it there first", dir.display()),
@@ -49,7 +54,8 @@ impl DirLock {
             Err(e) if e.kind() == io::ErrorKind::NotFound => {
                 vfs.create_dir(dir).map_err(cannot)?;
                 if let Some(parent) = dir.parent() {
-                    let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
+                    let parent =
+                        if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
                     // DURABILITY: the name of the directory itself, before anything in it is acknowledged.
                     vfs.sync_dir(parent).map_err(cannot)?;
                 }

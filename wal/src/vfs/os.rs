@@ -3,7 +3,10 @@
 //! Files are opened with O_NOFOLLOW, O_CLOEXEC and O_NONBLOCK, so that a link, a FIFO or a device in place of one of
 //! our files is an error at once and never a hang.
 
-#![expect(clippy::disallowed_methods, reason = "this is the seam: the one place that touches std::fs")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "this is the seam: the one place that touches std::fs"
+)]
 
 use std::any::Any;
 use std::fs::{self, File};

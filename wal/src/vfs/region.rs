@@ -8,7 +8,10 @@
 //!
 //! This file and `os.rs` are the only ones in the crate with unsafe code.
 
-#![expect(unsafe_code, reason = "raw mapped memory: no safe type expresses stores beside readers of other ranges")]
+#![expect(
+    unsafe_code,
+    reason = "raw mapped memory: no safe type expresses stores beside readers of other ranges"
+)]
 
 use std::io;
 use std::os::fd::BorrowedFd;
@@ -75,7 +78,6 @@ impl Region {
     }
 
     /// Loads a head word; zero when nothing was published there.
-    #[cfg_attr(not(feature = "test-util"), expect(dead_code, reason = "the simulator's side of `publish`"))]
     pub(crate) fn load(&self, offset: u64) -> u64 {
         // ORDERING: Acquire, pairs with the Release of `publish`.
         u64::from_le(self.word(offset).load(Ordering::Acquire))
@@ -103,7 +105,9 @@ impl Region {
         };
         // SAFETY: the page range lies inside the mapping. `PopulateWrite` changes no byte. `Discard` is used on
         // anonymous staging memory whose bytes are already in the file and are never read from here again.
-        let hint = unsafe { madvise(self.base.add(start as usize).cast(), (end - start) as usize, advice) };
+        let hint = unsafe {
+            madvise(self.base.add(start as usize).cast(), (end - start) as usize, advice)
+        };
         // A hint that the kernel does not know costs page faults later, nothing else.
         let _ = hint;
     }
@@ -145,10 +149,33 @@ impl Drop for Region {
 }
 
 fn checked_len(len: u64) -> io::Result<usize> {
-    usize::try_from(len)
-        .ok()
-        .filter(|len| *len > 0)
-        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "a mapping needs a length of 1 byte or more"))
+    usize::try_from(len).ok().filter(|len| *len > 0).ok_or_else(|| {
+        io::Error::new(io::ErrorKind::InvalidInput, "a mapping needs a length of 1 byte or more")
+    })
+}
+
+/// Tells a process that it is a forked child of the one that made the sentinel.
+///
+/// The kernel wipes the page in a child (MADV_WIPEONFORK), so a look costs one load and no system call.
+#[derive(Debug)]
+pub(crate) struct ForkSentinel(Option<Region>);
+
+impl ForkSentinel {
+    pub(crate) fn new() -> io::Result<Self> {
+        let region = Region::anonymous(rustix::param::page_size() as u64)?;
+        // SAFETY: the range is exactly the fresh anonymous mapping; the advice changes what a child sees, nothing here.
+        let wiped = unsafe { madvise(region.base.cast(), region.len, Advice::LinuxWipeOnFork) };
+        // Kernels before 4.14 cannot tell; there a child is not recognised.
+        if wiped.is_err() {
+            return Ok(ForkSentinel(None));
+        }
+        region.publish(0, 1);
+        Ok(ForkSentinel(Some(region)))
+    }
+
+    pub(crate) fn is_forked(&self) -> bool {
+        self.0.as_ref().is_some_and(|region| region.load(0) == 0)
+    }
 }
 
 #[cfg(test)]

@@ -1,0 +1,451 @@
+//! The end of the log under its lock: order, sequence numbers, marks, rotation, and what is not synced yet.
+//!
+//! # Invariants
+//! - The lock gives the sequence and the place together, so log order is sequence order.
+//! - `published` is the last sequence below which nothing is missing: a large commit that is still being copied holds
+//!   it back, and no relaxed commit above is acknowledged.
+//! - Every segment has room for a seal frame behind whatever is in it.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use crate::commit::{COPY_UNDER_LOCK_BYTES_MAX, Commit};
+use crate::error::Result;
+use crate::format::{
+    CHAIN_FRAME_BYTES, ChainFrame, HEADER_BYTES, HeadWord, MARK_FRAME_BYTES, Mark, PREFIX_BYTES,
+    PURGE_FRAME_BYTES, SEAL_FRAME_BYTES, encode_chain, encode_mark, encode_purge, encode_seal,
+};
+use crate::latch::Latch;
+use crate::metrics::Counters;
+use crate::record::SeqNo;
+use crate::segment::{Position, Segment};
+use crate::space::{Space, full};
+use crate::sync::atomic::Ordering;
+
+/// What the appender needs of the log around it.
+pub(crate) struct Surroundings<'a> {
+    pub(crate) space: &'a Space,
+    pub(crate) latch: &'a Latch,
+    pub(crate) counters: &'a Counters,
+    /// The durable watermark at the moment of the call.
+    pub(crate) durable: SeqNo,
+}
+
+/// Where a commit was put.
+#[derive(Debug)]
+pub(crate) struct Placed {
+    pub(crate) segment: Arc<Segment>,
+    pub(crate) start: Position,
+    pub(crate) seq: SeqNo,
+    /// The caller stores the commit and then calls [`Appender::complete`].
+    pub(crate) copy_outside: bool,
+    /// Something at or below it may not be published yet.
+    pub(crate) behind: bool,
+}
+
+#[derive(Debug)]
+pub(crate) struct Appender {
+    segment: Arc<Segment>,
+    at: Position,
+    next_seq: SeqNo,
+    /// The largest sequence that a mark or chain frame says to be durable.
+    marked: SeqNo,
+    /// Commits whose bytes are not published yet, or that wait behind one, in log order.
+    in_flight: VecDeque<InFlight>,
+    /// Segments with bytes that no sync has covered, in log order; the last is the one being written.
+    unsynced: VecDeque<Unsynced>,
+    /// From here on, commits wait for a leader to install them.
+    uninstalled: Option<(Arc<Segment>, Position)>,
+    /// The oldest segment of the log.
+    oldest: u64,
+    /// Stored bytes of the log, to choose the size of the next segment.
+    log_bytes: u64,
+}
+
+#[derive(Debug)]
+struct InFlight {
+    seq: SeqNo,
+    segment: Arc<Segment>,
+    start: Position,
+    end: Position,
+    done: bool,
+}
+
+#[derive(Debug)]
+struct Unsynced {
+    segment: Arc<Segment>,
+    synced: u32,
+    /// Where it ends, once it was left for the next.
+    sealed: Option<Position>,
+}
+
+/// What a leader makes durable.
+#[derive(Debug)]
+pub(crate) struct Snapshot {
+    /// Everything up to here is published.
+    pub(crate) seq: SeqNo,
+    /// The segments to sync, in order, each up to a stored offset.
+    pub(crate) segments: Vec<(Arc<Segment>, u32)>,
+    /// Where installing starts, if any commit waits for it; it ends with the last segment above.
+    pub(crate) install_from: Option<(Arc<Segment>, Position)>,
+}
+
+impl Appender {
+    /// Starts in a segment whose content reaches to `at` and is durable.
+    pub(crate) fn new(
+        segment: Arc<Segment>,
+        at: Position,
+        last_seq: SeqNo,
+        oldest: u64,
+        log_bytes: u64,
+    ) -> Self {
+        let unsynced = VecDeque::from([Unsynced {
+            segment: Arc::clone(&segment),
+            synced: at.stored,
+            sealed: None,
+        }]);
+        Appender {
+            segment,
+            at,
+            next_seq: last_seq + 1,
+            marked: last_seq,
+            in_flight: VecDeque::new(),
+            unsynced,
+            uninstalled: None,
+            oldest,
+            log_bytes,
+        }
+    }
+
+    /// The last sequence below which nothing is missing.
+    pub(crate) fn published(&self) -> SeqNo {
+        self.in_flight.front().map_or(self.next_seq, |first| first.seq) - 1
+    }
+
+    /// The last sequence given out.
+    pub(crate) fn last_seq(&self) -> SeqNo {
+        self.next_seq - 1
+    }
+
+    /// The segment being written.
+    pub(crate) fn segment(&self) -> &Arc<Segment> {
+        &self.segment
+    }
+
+    pub(crate) fn log_bytes(&self) -> u64 {
+        self.log_bytes
+    }
+
+    /// True when the window or the next segment should be made ready.
+    pub(crate) fn wants_space(&self, space: &Space) -> bool {
+        !space.is_prepared() || self.window_end_wanted(space).is_some()
+    }
+
+    /// The end of the window to reserve ahead of need.
+    pub(crate) fn window_end_wanted(&self, space: &Space) -> Option<u32> {
+        let reserve = space.reserve_bytes(self.segment.capacity);
+        let wanted = self.at.stored.saturating_add(2 * reserve).min(self.segment.capacity);
+        (self.segment.reserved.load(Ordering::Acquire) < wanted).then_some(wanted)
+    }
+
+    /// Gives a commit its place and sequence, and stores it when it is small.
+    pub(crate) fn append(
+        &mut self,
+        commit: &Commit<'_>,
+        waits_for_install: bool,
+        around: &Surroundings<'_>,
+    ) -> Result<Placed> {
+        let mark_bytes = if around.durable > self.marked { MARK_FRAME_BYTES as u32 } else { 0 };
+        let stored = commit.stored_bytes();
+        self.make_room(
+            stored + mark_bytes,
+            commit.logical_bytes() + mark_bytes,
+            commit.is_priority(),
+            around,
+        )?;
+        if around.durable > self.marked {
+            let mark = Mark { durable_seq: around.durable, wall_ms: around.space.clock.wall_ms() };
+            self.store_frame(|place| encode_mark(mark, place), around);
+            self.marked = around.durable;
+        }
+        let (start, seq) = (self.at, self.next_seq);
+        self.at = Position {
+            stored: start.stored + stored,
+            logical: start.logical + commit.logical_bytes(),
+        };
+        self.next_seq += 1;
+        if commit.is_compressed() {
+            self.segment.note_compressed(start, self.at);
+        }
+        if waits_for_install && self.uninstalled.is_none() {
+            self.uninstalled = Some((Arc::clone(&self.segment), start));
+        }
+        let copy_outside = stored > COPY_UNDER_LOCK_BYTES_MAX;
+        if !copy_outside {
+            commit.store(self.segment.tail(), seq, self.segment.place(start.stored));
+        }
+        let behind = copy_outside || !self.in_flight.is_empty();
+        if behind {
+            let segment = Arc::clone(&self.segment);
+            self.in_flight.push_back(InFlight {
+                seq,
+                segment,
+                start,
+                end: self.at,
+                done: !copy_outside,
+            });
+        } else {
+            self.segment.advance(self.at.stored, seq);
+        }
+        around.counters.commits.add_exclusive(1);
+        around.counters.records.add_exclusive(u64::from(commit.record_count()));
+        around.counters.bytes_stored.add_exclusive(u64::from(stored));
+        around.counters.bytes_raw.add_exclusive(u64::from(commit.logical_bytes()));
+        Ok(Placed { segment: Arc::clone(&self.segment), start, seq, copy_outside, behind })
+    }
+
+    /// A commit that was copied outside the lock is published; returns true when `published` moved.
+    pub(crate) fn complete(&mut self, seq: SeqNo) -> bool {
+        if let Some(entry) = self.in_flight.iter_mut().find(|entry| entry.seq == seq) {
+            entry.done = true;
+        }
+        let mut moved = false;
+        while self.in_flight.front().is_some_and(|first| first.done) {
+            if let Some(first) = self.in_flight.pop_front() {
+                first.segment.advance(first.end.stored, first.seq);
+                moved = true;
+            }
+        }
+        moved
+    }
+
+    /// What is published but not synced.
+    pub(crate) fn snapshot(&mut self) -> Snapshot {
+        let (limit, seq) = (self.limit(), self.published());
+        let mut segments = self.unflushed();
+        segments.retain(|(segment, end)| {
+            self.unsynced.iter().any(|entry| entry.segment.id == segment.id && *end > entry.synced)
+        });
+        let covered = self
+            .uninstalled
+            .as_ref()
+            .is_some_and(|(segment, at)| (segment.id, at.stored) < (limit.0, limit.1.stored));
+        let install_from = if covered { self.uninstalled.take() } else { None };
+        if install_from.is_some() && !self.in_flight.is_empty() {
+            // Commits behind the one that is being copied wait for the next leader.
+            self.uninstalled =
+                self.in_flight.front().map(|first| (Arc::clone(&first.segment), first.start));
+        }
+        Snapshot { seq, segments, install_from }
+    }
+
+    /// Every segment that may have published bytes waiting in memory, in order, each up to a stored offset.
+    pub(crate) fn unflushed(&self) -> Vec<(Arc<Segment>, u32)> {
+        let limit = self.limit();
+        let mut segments = Vec::new();
+        for entry in &self.unsynced {
+            let last = entry.segment.id == limit.0;
+            let end = if last { limit.1 } else { entry.sealed.unwrap_or(limit.1) };
+            segments.push((Arc::clone(&entry.segment), end.stored));
+            if last {
+                break;
+            }
+        }
+        segments
+    }
+
+    /// Where the published bytes end: the segment, and the place in it.
+    fn limit(&self) -> (u64, Position) {
+        self.in_flight
+            .front()
+            .map_or((self.segment.id, self.at), |first| (first.segment.id, first.start))
+    }
+
+    /// The bytes of a snapshot are on the disk.
+    pub(crate) fn note_synced(&mut self, snapshot: &Snapshot) {
+        for (segment, end) in &snapshot.segments {
+            if let Some(entry) =
+                self.unsynced.iter_mut().find(|entry| entry.segment.id == segment.id)
+            {
+                entry.synced = entry.synced.max(*end);
+            }
+        }
+        while self
+            .unsynced
+            .front()
+            .is_some_and(|first| first.sealed.is_some_and(|end| first.synced >= end.stored))
+        {
+            self.unsynced.pop_front();
+        }
+    }
+
+    /// Bytes that a power cut would take.
+    pub(crate) fn unsynced_bytes(&self) -> u64 {
+        self.unsynced
+            .iter()
+            .map(|entry| u64::from(entry.sealed.unwrap_or(self.at).stored - entry.synced))
+            .sum()
+    }
+
+    /// True when a segment was filled and left, and not synced since.
+    pub(crate) fn has_unsynced_seal(&self) -> bool {
+        self.unsynced.len() > 1
+    }
+
+    /// Writes down what is durable, so that the next open has nothing to copy.
+    pub(crate) fn mark_durable(&mut self, around: &Surroundings<'_>) {
+        let end = self.at.stored + (MARK_FRAME_BYTES + SEAL_FRAME_BYTES) as u32;
+        let has_room = end <= self.segment.reserved.load(Ordering::Acquire);
+        if around.durable > self.marked && has_room {
+            let mark = Mark { durable_seq: around.durable, wall_ms: around.space.clock.wall_ms() };
+            self.store_frame(|place| encode_mark(mark, place), around);
+            self.marked = around.durable;
+        }
+    }
+
+    /// Notes that segments below `oldest` are about to be removed.
+    pub(crate) fn note_purge(
+        &mut self,
+        below: SeqNo,
+        oldest: u64,
+        around: &Surroundings<'_>,
+    ) -> Result<()> {
+        self.make_room(PURGE_FRAME_BYTES as u32, PURGE_FRAME_BYTES as u32, true, around)?;
+        self.store_frame(|place| encode_purge(below, oldest, place), around);
+        self.oldest = oldest;
+        Ok(())
+    }
+
+    /// Stores a frame of the log's own; `at` moves behind it.
+    fn store_frame(
+        &mut self,
+        encode: impl FnOnce(crate::format::Place) -> Vec<u8>,
+        around: &Surroundings<'_>,
+    ) {
+        let frame = encode(self.segment.place(self.at.stored));
+        store_frame(&self.segment, self.at.stored, &frame);
+        self.at.stored += frame.len() as u32;
+        self.at.logical += frame.len() as u32;
+        if self.in_flight.is_empty() {
+            self.segment.advance(self.at.stored, self.last_seq());
+        }
+        around.counters.bytes_stored.add_exclusive(frame.len() as u64);
+        around.counters.bytes_raw.add_exclusive(frame.len() as u64);
+    }
+
+    /// Sees to it that `stored` bytes and a seal fit behind `at` in reserved space.
+    fn make_room(
+        &mut self,
+        stored: u32,
+        logical: u32,
+        priority: bool,
+        around: &Surroundings<'_>,
+    ) -> Result<()> {
+        let seal = SEAL_FRAME_BYTES as u32;
+        let fits = |at: Position, capacity: u32| {
+            at.stored.saturating_add(stored).saturating_add(seal) <= capacity
+                && at.logical.saturating_add(logical).saturating_add(seal)
+                    <= crate::segment::SEGMENT_SPAN
+        };
+        if !fits(self.at, self.segment.capacity) {
+            self.rotate(stored.max(logical), around)?;
+        }
+        let needed = self.at.stored + stored + seal;
+        let reserve = around.space.reserve_bytes(self.segment.capacity);
+        let wanted = needed.saturating_add(reserve).min(self.segment.capacity);
+        if self.segment.reserved.load(Ordering::Acquire) >= wanted
+            && (needed.saturating_add(reserve) <= wanted || around.space.is_prepared())
+        {
+            return Ok(());
+        }
+        self.make_room_now(needed, wanted, priority, around)
+    }
+
+    /// The slow path: nobody was ahead of us, or the disk is full.
+    #[cold]
+    fn make_room_now(
+        &self,
+        needed: u32,
+        wanted: u32,
+        priority: bool,
+        around: &Surroundings<'_>,
+    ) -> Result<()> {
+        let started = around.space.clock.monotonic();
+        let mut room = around.space.reserve(around.latch, &self.segment, wanted);
+        if room.is_ok() && wanted == self.segment.capacity {
+            // The reserve reaches into the next segment.
+            room = around.space.prepare(around.latch, 0, self.log_bytes);
+        }
+        let stalled = around.space.clock.monotonic().saturating_sub(started);
+        around.counters.stalls.add(1);
+        around.counters.stall_time_ns.add(stalled.as_nanos() as u64);
+        match room {
+            Err(e) if e.is_storage_full() => {
+                if priority && needed <= self.segment.reserved.load(Ordering::Acquire) {
+                    return Ok(());
+                }
+                around.counters.full_refusals.add(1);
+                Err(full().caused_by(&e))
+            }
+            other => other,
+        }
+    }
+
+    /// Leaves the segment for the next, which was made ready (or is made now).
+    fn rotate(&mut self, content_bytes: u32, around: &Surroundings<'_>) -> Result<()> {
+        let next = match around.space.take(around.latch, content_bytes, self.log_bytes) {
+            Ok(next) => next,
+            Err(e) if e.is_storage_full() => {
+                around.counters.full_refusals.add(1);
+                return Err(full().caused_by(&e));
+            }
+            Err(e) => return Err(e),
+        };
+        let last_seq = self.last_seq();
+        self.store_frame(|place| encode_seal(last_seq, next.id, place), around);
+        if let Some(entry) = self.unsynced.back_mut() {
+            entry.sealed = Some(self.at);
+        }
+        let chain = ChainFrame {
+            last_seq,
+            predecessor: self.segment.id,
+            predecessor_end: self.at.stored,
+            predecessor_logical_end: self.at.logical,
+            durable_seq: around.durable,
+            oldest: self.oldest,
+            wall_ms: around.space.clock.wall_ms(),
+            seq_floor: last_seq,
+        };
+        self.log_bytes += u64::from(self.at.stored);
+        self.at = start_chain(&next, &chain);
+        self.marked = self.marked.max(around.durable);
+        self.unsynced.push_back(Unsynced {
+            segment: Arc::clone(&next),
+            synced: HEADER_BYTES,
+            sealed: None,
+        });
+        self.segment = next;
+        around.counters.rotations.add(1);
+        Ok(())
+    }
+}
+
+/// Stores a finished frame, its head word last.
+pub(crate) fn store_frame(segment: &Segment, at: u32, frame: &[u8]) {
+    let Some(head) = HeadWord::read(frame) else { return };
+    segment.tail().store(
+        u64::from(at) + HeadWord::BYTES as u64,
+        frame.get(HeadWord::BYTES..).unwrap_or_default(),
+    );
+    segment.tail().publish(u64::from(at), head.encode());
+    const { assert!(PREFIX_BYTES == 2 * HeadWord::BYTES) };
+}
+
+/// Writes the first frame of a segment, and returns the place behind it.
+pub(crate) fn start_chain(segment: &Segment, chain: &ChainFrame) -> Position {
+    let frame = encode_chain(chain, segment.place(HEADER_BYTES));
+    store_frame(segment, HEADER_BYTES, &frame);
+    let at = HEADER_BYTES + CHAIN_FRAME_BYTES as u32;
+    segment.advance(at, chain.last_seq);
+    Position { stored: at, logical: at }
+}

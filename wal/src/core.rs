@@ -1,0 +1,342 @@
+//! The state of an open log, and the path of a commit through it.
+//!
+//! # The write path
+//! 1. [`Core::append`]: encode, hash and compress outside any lock; [`place`](Core::place) it under the append lock.
+//! 2. Relaxed: hand it to the kernel, install it, acknowledge ([`Core::finish_relaxed`]).
+//! 3. Durable: ride the train ([`Core::ride`]); its leader syncs, installs in log order and wakes ([`Track::sync`]).
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc as StdArc;
+use std::task::Waker;
+use std::time::Duration;
+
+use crate::appender::{Appender, Placed, Snapshot, Surroundings};
+use crate::background::{IntervalTimer, Signals};
+use crate::batch::Batch;
+use crate::commit::{Commit, with_commit};
+use crate::compress::CompressionGauge;
+use crate::error::{ClosedReason, Error, ErrorKind, Result};
+use crate::install::install_range;
+use crate::latch::Latch;
+use crate::metrics::Counters;
+use crate::options::{Durability, WalOptions, validate_durability};
+use crate::record::{Location, RecordRef, ReplayHandler, SeqNo};
+use crate::segment::Segment;
+use crate::space::Space;
+use crate::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use crate::sync::{Arc, Condvar, Mutex, RwLock, lock, wait};
+use crate::train::{GatherGauge, Track, Train};
+use crate::vfs::{DirLock, ForkSentinel};
+
+pub(crate) type SegmentTable = std::collections::BTreeMap<u64, StdArc<Segment>>;
+
+pub(crate) struct Core {
+    pub(crate) options: WalOptions,
+    pub(crate) space: Space,
+    pub(crate) latch: Latch,
+    pub(crate) train: Train,
+    pub(crate) counters: Counters,
+    pub(crate) signals: Signals,
+    pub(crate) timer: IntervalTimer,
+    pub(crate) appender: Mutex<Appender>,
+    /// Signalled when a large commit was published and others waited behind it.
+    pub(crate) published_moved: Condvar,
+    pub(crate) segments: RwLock<SegmentTable>,
+    pub(crate) gauge: CompressionGauge,
+    pub(crate) gather: GatherGauge,
+    pub(crate) handler: StdArc<dyn ReplayHandler>,
+    /// False once `close` began.
+    pub(crate) accepting: AtomicBool,
+    pub(crate) tickets: AtomicUsize,
+    pub(crate) next_ticket: AtomicU64,
+    pub(crate) sentinel: ForkSentinel,
+    pub(crate) _lock: DirLock,
+}
+
+impl std::fmt::Debug for Core {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Core").field("dir", &self.space.dir).finish_non_exhaustive()
+    }
+}
+
+impl Core {
+    /// Appends and waits for what `durability` promises.
+    pub(crate) fn append(&self, batch: &Batch, durability: Durability) -> Result<SeqNo> {
+        let seq = self.enter(batch, durability, |placed, commit| {
+            self.finish_relaxed(placed, commit, durability)
+        })?;
+        if let Some(target) = self.must_be_durable(seq, durability) {
+            self.ride(target, Some(durability))?;
+        }
+        Ok(seq)
+    }
+
+    /// Appends, and returns what is left to wait for: the sequence, and whether it must become durable.
+    pub(crate) fn append_async(
+        &self,
+        batch: &Batch,
+        durability: Durability,
+    ) -> Result<(SeqNo, bool)> {
+        let seq = self.enter(batch, durability, |placed, commit| {
+            self.finish_relaxed(placed, commit, durability)
+        })?;
+        Ok((seq, self.must_be_durable(seq, durability).is_some()))
+    }
+
+    /// The commit in the log; relaxed ones are finished by `finish` while their encoded form is still at hand.
+    fn enter(
+        &self,
+        batch: &Batch,
+        durability: Durability,
+        finish: impl FnOnce(&Placed, &Commit<'_>) -> Result<()>,
+    ) -> Result<SeqNo> {
+        validate_durability(durability)?;
+        self.check_fork()?;
+        if batch.is_empty() {
+            return Ok(lock(&self.appender).last_seq());
+        }
+        with_commit(batch, &self.gauge, |commit| {
+            let placed = self.place(commit, durability.is_durable())?;
+            if placed.behind {
+                self.wait_published(placed.seq);
+            }
+            if !durability.is_durable() {
+                finish(&placed, commit)?;
+            }
+            Ok(placed.seq)
+        })
+    }
+
+    /// Gives the commit its place under the append lock, and copies it there or, when large, outside.
+    fn place(&self, commit: &Commit<'_>, waits_for_install: bool) -> Result<Placed> {
+        let (placed, wants_space) = {
+            let mut appender = lock(&self.appender);
+            self.check_open()?;
+            let before = appender.segment().id;
+            let placed = appender.append(commit, waits_for_install, &self.surroundings())?;
+            let rotated = placed.segment.id != before;
+            if rotated {
+                self.note_segment(&placed.segment);
+            }
+            (placed, rotated || appender.wants_space(&self.space))
+        };
+        if placed.copy_outside {
+            let place = placed.segment.place(placed.start.stored);
+            commit.store(placed.segment.tail(), placed.seq, place);
+            if lock(&self.appender).complete(placed.seq) {
+                self.published_moved.notify_all();
+            }
+        }
+        if wants_space {
+            self.signals.notify();
+        }
+        Ok(placed)
+    }
+
+    /// A relaxed commit: in the kernel, without a hole below it, and installed.
+    fn finish_relaxed(
+        &self,
+        placed: &Placed,
+        commit: &Commit<'_>,
+        durability: Durability,
+    ) -> Result<()> {
+        if placed.segment.tail().is_staged() {
+            let segments = lock(&self.appender).unflushed();
+            for (segment, end) in segments {
+                self.flush_segment(&segment, end)?;
+            }
+        }
+        commit.with_records(&placed.segment, placed.start, placed.seq, |records| {
+            self.install(records)
+        })?;
+        match durability {
+            Durability::Interval(interval) => {
+                if self.timer.arm(interval, || self.options.clock.monotonic()) {
+                    self.signals.notify();
+                }
+            }
+            Durability::Checkpoint if self.options.checkpoint_threshold_bytes > 0 => {
+                if self.checkpoint_is_due() {
+                    self.signals.notify();
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Calls the handler; a panic in it closes the log, since memory no longer follows the file.
+    fn install(&self, records: &[RecordRef<'_>]) -> Result<()> {
+        catch_unwind(AssertUnwindSafe(|| self.handler.apply(records)))
+            .map_err(|_| self.latch.close(Error::closed(ClosedReason::Panicked)))
+    }
+
+    /// The sequence that must be durable before `seq` is acknowledged, if any.
+    fn must_be_durable(&self, seq: SeqNo, durability: Durability) -> Option<SeqNo> {
+        match durability {
+            Durability::Always | Durability::Group { .. } => Some(seq),
+            // At most n - 1 acknowledged commits are unsynced, this one included.
+            Durability::EveryN(n) => {
+                (seq.saturating_sub(self.train.durable()) >= u64::from(n)).then_some(seq)
+            }
+            Durability::Interval(_) | Durability::Checkpoint | Durability::None => None,
+        }
+    }
+
+    /// Blocks until `seq` is durable; this thread may lead.
+    pub(crate) fn ride(&self, seq: SeqNo, durability: Option<Durability>) -> Result<()> {
+        self.check_fork()?;
+        let gather = match durability.unwrap_or(self.options.durability) {
+            Durability::Group { max_wait, max_batch } => Some((max_wait, max_batch)),
+            _ => None,
+        };
+        self.train.ride(seq, &self.latch, &Line { core: self, gather })
+    }
+
+    pub(crate) fn poll_durable(&self, seq: SeqNo, ticket: u64, waker: &Waker) -> Result<bool> {
+        self.train.poll(seq, ticket, waker, &self.latch, &Line { core: self, gather: None })
+    }
+
+    pub(crate) fn forget_ticket(&self, ticket: u64) {
+        self.train.forget(ticket);
+        self.tickets.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Waits until nothing below `seq` is missing.
+    pub(crate) fn wait_published(&self, seq: SeqNo) {
+        let mut appender = lock(&self.appender);
+        while appender.published() < seq.min(appender.last_seq()) {
+            appender = wait(&self.published_moved, appender);
+        }
+    }
+
+    fn flush_segment(&self, segment: &Segment, end: u32) -> Result<()> {
+        segment.tail().flush(u64::from(end)).map_err(|e| {
+            self.latch.poison(Error::io(format!("cannot write {}", segment.path.display()), e))
+        })
+    }
+
+    /// Reads a record; its checksum is verified.
+    pub(crate) fn read_with<R>(
+        &self,
+        location: Location,
+        f: impl FnOnce(RecordRef<'_>) -> R,
+    ) -> Result<R> {
+        self.check_fork()?;
+        let segment = {
+            let segments = self.segments.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+            segments.get(&location.segment).cloned()
+        };
+        let segment = segment.ok_or_else(|| {
+            Error::new(
+                ErrorKind::InvalidArgument,
+                format!("there is no segment {}; it was purged, or never was", location.segment),
+            )
+        })?;
+        segment.read_with(location.offset, f)
+    }
+
+    pub(crate) fn note_segment(&self, segment: &StdArc<Segment>) {
+        let mut segments = self.segments.write().unwrap_or_else(std::sync::PoisonError::into_inner);
+        segments.insert(segment.id, StdArc::clone(segment));
+    }
+
+    pub(crate) fn surroundings(&self) -> Surroundings<'_> {
+        Surroundings {
+            space: &self.space,
+            latch: &self.latch,
+            counters: &self.counters,
+            durable: self.train.durable(),
+        }
+    }
+
+    /// Refuses work when the log is closed, poisoned or inherited by a forked child.
+    pub(crate) fn check_open(&self) -> Result<()> {
+        self.latch.check()?;
+        // ORDERING: Relaxed is enough: it is read and written under the append lock.
+        if self.accepting.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        Err(Error::closed(ClosedReason::Clean))
+    }
+
+    pub(crate) fn check_fork(&self) -> Result<()> {
+        if self.sentinel.is_forked() { Err(Error::closed(ClosedReason::Forked)) } else { Ok(()) }
+    }
+
+    pub(crate) fn checkpoint_is_due(&self) -> bool {
+        let threshold = self.options.checkpoint_threshold_bytes;
+        threshold > 0 && lock(&self.appender).unsynced_bytes() >= threshold
+    }
+
+    /// Makes a snapshot durable and installs it; the caller leads.
+    fn sync_snapshot(&self, snapshot: &Snapshot) -> Result<()> {
+        // Every segment in order: the watermark never passes into one whose predecessor is not on the disk.
+        for (segment, end) in &snapshot.segments {
+            self.flush_segment(segment, *end)?;
+        }
+        for (segment, _) in &snapshot.segments {
+            // DURABILITY: the commits of the group. A failed sync is never tried again.
+            segment
+                .file
+                .sync_data()
+                .map_err(|e| self.latch.poison(Error::sync_failed(&segment.path, e)))?;
+            self.counters.syncs.add(1);
+        }
+        install_range(snapshot, self.handler.as_ref()).map_err(|e| self.latch.poison(e))
+    }
+}
+
+/// The log as the train sees it, with the gathering of the commit that leads.
+struct Line<'a> {
+    core: &'a Core,
+    gather: Option<(Duration, u32)>,
+}
+
+impl Track for Line<'_> {
+    fn sync(&self) -> Result<SeqNo> {
+        let core = self.core;
+        let started = core.options.clock.monotonic();
+        core.timer.disarm();
+        let snapshot = lock(&core.appender).snapshot();
+        let before = core.train.durable();
+        if snapshot.segments.is_empty() && snapshot.install_from.is_none() {
+            return Ok(snapshot.seq.max(before));
+        }
+        #[cfg(feature = "tracing")]
+        let _span = tracing::trace_span!(
+            "wal.sync",
+            seq = snapshot.seq,
+            segments = snapshot.segments.len()
+        )
+        .entered();
+        core.sync_snapshot(&snapshot)?;
+        lock(&core.appender).note_synced(&snapshot);
+        let took = core.options.clock.monotonic().saturating_sub(started);
+        let commits = snapshot.seq.saturating_sub(before);
+        if commits > 0 {
+            core.counters.observe_group(commits, took, core.options.clock.wall_ms());
+        }
+        core.gather.observe(commits, took);
+        Ok(snapshot.seq)
+    }
+
+    fn request_leader(&self) {
+        self.core.signals.notify();
+    }
+
+    #[cfg(not(any(loom, shuttle)))]
+    fn gather(&self, riders: &dyn Fn() -> usize) {
+        let Some((max_wait, max_batch)) = self.gather else { return };
+        let Some((wanted, wait)) = self.core.gather.plan(max_wait, max_batch) else { return };
+        let clock = &self.core.options.clock;
+        let until = clock.monotonic() + wait;
+        // Giving the core away lets the riders of the last train, who were just woken, come back on board. A timed
+        // wait would take longer than the sync: timers here fire 50 microseconds late.
+        while riders() < wanted && clock.monotonic() < until {
+            crate::sync::thread::yield_now();
+        }
+    }
+}
+
+pub(crate) type SharedCore = Arc<Core>;

@@ -1,0 +1,137 @@
+//! The first 4 KiB of a segment file: who wrote it, and the salt that binds its checksums.
+//!
+//! The header is made durable before the segment can hold a record, so a bad one is damage and never a torn write. It
+//! stands twice, 2 KiB apart, so that one bad sector does not take the salt and with it the whole segment.
+//!
+//! ```text
+//! 0   magic "CORTSEG1"     8     40  owner        16     96   created ms  8
+//! 8   major, minor      2, 2     56  owner data   16     104  reserved up to 2044
+//! 12  incompatible bits    4     72  segment id    8     2044 CRC32C of the 2044 bytes before
+//! 16  compatible bits      4     80  salt          8
+//! 20  kind, generation  4, 4     88  key id        8
+//! ```
+
+use super::Kind;
+
+/// Bytes before the first frame.
+pub(crate) const HEADER_BYTES: u32 = 4096;
+const COPY_BYTES: usize = HEADER_BYTES as usize / 2;
+const CRC_AT: usize = COPY_BYTES - 4;
+const MAGIC: [u8; 8] = *b"CORTSEG1";
+/// A reader refuses a file of a higher major version.
+pub(crate) const MAJOR: u16 = 1;
+const MINOR: u16 = 0;
+/// Bits that a reader must know to read the file. None is defined yet.
+const INCOMPATIBLE_KNOWN: u32 = 0;
+/// The kind of segment: the log. Compaction will add others.
+const KIND_LOG: u32 = Kind::Record as u32;
+
+/// The decoded header.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct SegmentHeader {
+    pub(crate) owner: [u8; 16],
+    pub(crate) owner_data: [u8; 16],
+    pub(crate) id: u64,
+    pub(crate) salt: u64,
+    pub(crate) created_ms: u64,
+}
+
+/// Why a header cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum HeaderFault {
+    /// Neither copy is intact.
+    Damaged,
+    /// A newer version wrote it, or it needs a feature that this one does not know.
+    Unsupported(String),
+}
+
+impl SegmentHeader {
+    /// The 4 KiB to write.
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let mut copy = Vec::with_capacity(COPY_BYTES);
+        copy.extend_from_slice(&MAGIC);
+        copy.extend_from_slice(&MAJOR.to_le_bytes());
+        copy.extend_from_slice(&MINOR.to_le_bytes());
+        copy.extend_from_slice(&0_u32.to_le_bytes());
+        copy.extend_from_slice(&0_u32.to_le_bytes());
+        copy.extend_from_slice(&KIND_LOG.to_le_bytes());
+        copy.extend_from_slice(&0_u32.to_le_bytes());
+        copy.resize(40, 0);
+        copy.extend_from_slice(&self.owner);
+        copy.extend_from_slice(&self.owner_data);
+        copy.extend_from_slice(&self.id.to_le_bytes());
+        copy.extend_from_slice(&self.salt.to_le_bytes());
+        copy.extend_from_slice(&0_u64.to_le_bytes());
+        copy.extend_from_slice(&self.created_ms.to_le_bytes());
+        copy.resize(CRC_AT, 0);
+        copy.extend_from_slice(&crc32c::crc32c(&copy).to_le_bytes());
+        copy.repeat(2)
+    }
+
+    /// Reads the first intact copy.
+    pub(crate) fn decode(bytes: &[u8]) -> Result<SegmentHeader, HeaderFault> {
+        let intact = bytes.chunks_exact(COPY_BYTES).take(2).find(|copy| is_intact(copy));
+        let copy = intact.ok_or(HeaderFault::Damaged)?;
+        decode_copy(copy).ok_or(HeaderFault::Damaged)?
+    }
+}
+
+fn is_intact(copy: &[u8]) -> bool {
+    copy.split_at_checked(CRC_AT).is_some_and(|(body, crc)| {
+        copy.starts_with(&MAGIC) && crc == crc32c::crc32c(body).to_le_bytes()
+    })
+}
+
+fn decode_copy(copy: &[u8]) -> Option<Result<SegmentHeader, HeaderFault>> {
+    let major = u16::from_le_bytes(*copy.get(8..)?.first_chunk()?);
+    let incompatible = u32::from_le_bytes(*copy.get(12..)?.first_chunk()?);
+    let kind = u32::from_le_bytes(*copy.get(20..)?.first_chunk()?);
+    if major > MAJOR || incompatible & !INCOMPATIBLE_KNOWN != 0 || kind != KIND_LOG {
+        return Some(Err(HeaderFault::Unsupported(format!(
+            "format version {major}, feature bits {incompatible:#x}, segment kind {kind}; this version reads up to \
+             version {MAJOR}, bits {INCOMPATIBLE_KNOWN:#x}, kind {KIND_LOG}"
+        ))));
+    }
+    Some(Ok(SegmentHeader {
+        owner: *copy.get(40..)?.first_chunk()?,
+        owner_data: *copy.get(56..)?.first_chunk()?,
+        id: u64::from_le_bytes(*copy.get(72..)?.first_chunk()?),
+        salt: u64::from_le_bytes(*copy.get(80..)?.first_chunk()?),
+        created_ms: u64::from_le_bytes(*copy.get(96..)?.first_chunk()?),
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn header() -> SegmentHeader {
+        SegmentHeader { owner: [1; 16], owner_data: [2; 16], id: 3, salt: 4, created_ms: 5 }
+    }
+
+    #[test]
+    fn either_copy_of_the_header_is_enough() {
+        let bytes = header().encode();
+        assert_eq!(bytes.len(), HEADER_BYTES as usize);
+        for at in [0, 100, COPY_BYTES + 10] {
+            let mut bad = bytes.clone();
+            bad[at] ^= 1;
+            assert_eq!(SegmentHeader::decode(&bad), Ok(header()));
+        }
+        let mut bad = bytes;
+        bad[80] ^= 1;
+        bad[COPY_BYTES + 80] ^= 1;
+        assert_eq!(SegmentHeader::decode(&bad), Err(HeaderFault::Damaged));
+    }
+
+    #[test]
+    fn a_newer_major_version_is_refused_by_name() {
+        let mut bytes = header().encode();
+        for copy in bytes.chunks_exact_mut(COPY_BYTES) {
+            copy[8] = 2;
+            let crc = crc32c::crc32c(&copy[..CRC_AT]);
+            copy[CRC_AT..].copy_from_slice(&crc.to_le_bytes());
+        }
+        assert!(matches!(SegmentHeader::decode(&bytes), Err(HeaderFault::Unsupported(_))));
+    }
+}

@@ -1,0 +1,201 @@
+//! Decides which segments are the log, from what the scans found. A pure function, tested without files.
+//!
+//! 1. K = the largest sequence that any intact frame anywhere says to have been durable.
+//! 2. A segment is *reachable* when its first frame is intact and each predecessor is there, intact to the end that
+//!    its successor recorded, down to the first segment or to the oldest that a purge left.
+//! 3. The log is the newest reachable segment with its predecessors. What is newer is a tail that never became part
+//!    of the log: it was made ready only, or a power cut took something below it.
+//! 4. If the log ends below K, something that was on the disk is gone: that is damage, and no crash explains it.
+#![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+use std::collections::BTreeMap;
+
+use super::scan::Scan;
+use crate::segment::Position;
+
+/// The log: its segments from the oldest on, each with the place where it ends.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Chain {
+    pub(crate) segments: Vec<(u64, Position)>,
+    /// The last commit.
+    pub(crate) last_seq: u64,
+    /// What was durable for certain.
+    pub(crate) durable: u64,
+    /// The largest sequence seen anywhere, in what is dropped, too.
+    pub(crate) seq_max: u64,
+    /// The oldest segment that belongs to the log.
+    pub(crate) oldest: u64,
+}
+
+/// Where durable commits are missing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Gap {
+    /// In a segment, from a stored offset on.
+    In { id: u64, offset: u32 },
+    /// A whole segment is not there.
+    Missing { id: u64 },
+    /// It cannot be said which.
+    Unknown,
+}
+
+/// Chooses the log; the second part says where it falls short of what was durable.
+pub(crate) fn choose(scans: &BTreeMap<u64, Scan>) -> (Chain, Option<Gap>) {
+    let durable = scans.values().map(|scan| scan.durable).max().unwrap_or(0);
+    let seq_max = scans.values().map(|scan| scan.seq_max).max().unwrap_or(0);
+    let oldest = scans.values().map(|scan| scan.oldest).max().unwrap_or(0);
+    let mut chain = Chain { durable, seq_max, oldest, ..Chain::default() };
+    let mut broken = None;
+    for &id in scans.keys().rev() {
+        match reach(scans, id, oldest) {
+            Ok(segments) => {
+                chain.segments = segments;
+                break;
+            }
+            // The newest break is the one that the damaged end of the log is behind.
+            Err(gap) => broken = broken.or(gap),
+        }
+    }
+    let newest = chain.segments.last().and_then(|(id, _)| scans.get(id));
+    chain.last_seq = newest.map_or(0, |scan| scan.last_seq);
+    let gap = if chain.durable > chain.last_seq {
+        let end = chain.segments.last().map(|(id, end)| Gap::In { id: *id, offset: end.stored });
+        broken.or(end).or(Some(Gap::Unknown))
+    } else {
+        // A segment names its successor only after that one's name was durable.
+        newest
+            .and_then(|scan| scan.next)
+            .filter(|next| !scans.contains_key(next))
+            .map(|id| Gap::Missing { id })
+    };
+    (chain, gap)
+}
+
+/// The segments from the oldest to `id`, or why they do not connect; `Err(None)` for one that was never begun.
+fn reach(
+    scans: &BTreeMap<u64, Scan>,
+    id: u64,
+    oldest: u64,
+) -> Result<Vec<(u64, Position)>, Option<Gap>> {
+    let mut segments = Vec::new();
+    let mut at = id;
+    let mut end = scans.get(&id).and_then(|scan| scan.end);
+    loop {
+        let scan = scans.get(&at).ok_or(Some(Gap::Missing { id: at }))?;
+        let Some(chain) = scan.chain else {
+            // Of the newest, this says that it was never begun; of a predecessor, that its start is damaged.
+            let begun = !segments.is_empty() || !scan.islands.is_empty() || scan.fault.is_some();
+            return Err(begun.then_some(Gap::In { id: at, offset: crate::format::HEADER_BYTES }));
+        };
+        let intact = scan.end.unwrap_or(Position { stored: 0, logical: 0 });
+        let wanted = end.unwrap_or(intact);
+        if intact < wanted {
+            return Err(Some(Gap::In { id: at, offset: intact.stored }));
+        }
+        segments.push((at, wanted));
+        let is_first = chain.predecessor == 0 || at <= oldest;
+        if is_first {
+            segments.reverse();
+            return Ok(segments);
+        }
+        // Ids grow, so the walk ends; a chain that says otherwise is damaged.
+        if chain.predecessor >= at {
+            return Err(Some(Gap::In { id: at, offset: crate::format::HEADER_BYTES }));
+        }
+        at = chain.predecessor;
+        end = Some(Position {
+            stored: chain.predecessor_end,
+            logical: chain.predecessor_logical_end,
+        });
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::indexing_slicing, reason = "tests may panic")]
+mod tests {
+    use super::*;
+    use crate::format::ChainFrame;
+
+    /// A segment that follows `predecessor`, which ended at `predecessor_end`; intact up to `end`.
+    fn segment(predecessor: u64, predecessor_end: u32, end: u32, last_seq: u64) -> Scan {
+        let chain = ChainFrame {
+            last_seq: 0,
+            predecessor,
+            predecessor_end,
+            predecessor_logical_end: predecessor_end,
+            durable_seq: 0,
+            oldest: 1,
+            wall_ms: 0,
+            seq_floor: 0,
+        };
+        let end = Some(Position { stored: end, logical: end });
+        Scan { chain: Some(chain), end, last_seq, seq_max: last_seq, oldest: 1, ..Scan::default() }
+    }
+
+    fn ids(chain: &Chain) -> Vec<u64> {
+        chain.segments.iter().map(|(id, _)| *id).collect()
+    }
+
+    #[test]
+    fn an_intact_chain_is_the_log() {
+        let scans = BTreeMap::from([(1, segment(0, 0, 100, 5)), (2, segment(1, 100, 80, 9))]);
+        let (chain, gap) = choose(&scans);
+        assert_eq!((ids(&chain), chain.last_seq, gap), (vec![1, 2], 9, None));
+    }
+
+    #[test]
+    fn a_segment_behind_a_torn_predecessor_is_not_entered() {
+        let mut scans = BTreeMap::from([(1, segment(0, 0, 60, 3)), (2, segment(1, 100, 80, 9))]);
+        let (chain, gap) = choose(&scans);
+        assert_eq!((ids(&chain), chain.last_seq, chain.seq_max, gap), (vec![1], 3, 9, None));
+        // The same with a proof that commit 4 was durable is damage.
+        scans.get_mut(&2).unwrap().durable = 4;
+        let (_, gap) = choose(&scans);
+        assert_eq!(gap, Some(Gap::In { id: 1, offset: 60 }));
+    }
+
+    #[test]
+    fn the_copy_that_recovery_made_wins_over_what_it_copied() {
+        // 3 was made by an earlier recovery, which trusted 1 up to byte 40 and copied the rest.
+        let scans = BTreeMap::from([
+            (1, segment(0, 0, 100, 5)),
+            (2, segment(1, 100, 80, 9)),
+            (3, segment(1, 40, 90, 9)),
+        ]);
+        let (chain, gap) = choose(&scans);
+        assert_eq!((ids(&chain), gap), (vec![1, 3], None));
+        assert_eq!(chain.segments[0].1.stored, 40);
+    }
+
+    #[test]
+    fn a_missing_middle_segment_is_damage_and_a_purged_prefix_is_not() {
+        let mut scans = BTreeMap::from([(2, segment(1, 100, 80, 5)), (4, segment(3, 100, 80, 9))]);
+        scans.get_mut(&2).unwrap().oldest = 2;
+        scans.get_mut(&4).unwrap().durable = 7;
+        let (chain, gap) = choose(&scans);
+        assert_eq!((ids(&chain), gap), (vec![2], Some(Gap::Missing { id: 3 })));
+        let purged = BTreeMap::from([(2, {
+            let mut scan = segment(1, 100, 80, 5);
+            scan.oldest = 2;
+            scan
+        })]);
+        assert_eq!(choose(&purged).1, None);
+    }
+
+    #[test]
+    fn a_lost_successor_of_a_sealed_segment_is_damage() {
+        let mut sealed = segment(0, 0, 100, 5);
+        sealed.next = Some(2);
+        let (_, gap) = choose(&BTreeMap::from([(1, sealed.clone())]));
+        assert_eq!(gap, Some(Gap::Missing { id: 2 }));
+        // It was made ready and never begun: the rotation did not reach the disk.
+        let ready = Scan { end: Some(Position { stored: 4096, logical: 4096 }), ..Scan::default() };
+        let (chain, gap) = choose(&BTreeMap::from([(1, sealed), (2, ready)]));
+        assert_eq!((ids(&chain), gap), (vec![1], None));
+    }
+
+    #[test]
+    fn a_loop_in_the_chain_ends() {
+        let scans = BTreeMap::from([(2, segment(2, 10, 100, 5)), (3, segment(2, 10, 100, 5))]);
+        assert!(choose(&scans).0.segments.is_empty());
+    }
+}

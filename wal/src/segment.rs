@@ -1,0 +1,298 @@
+//! One file of the log: its bytes, and the way from a logical offset to a record.
+//!
+//! # Invariants
+//! - Logical and stored offsets are the same up to the first compressed group, and differ by a constant between groups.
+//! - Bytes below a published end never change while the segment is in use.
+
+use std::borrow::Cow;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::compress::{CODEC_NONE, DecompressFault, decompress};
+use crate::error::{Error, Result};
+use crate::format::{
+    FRAME_HEADER_BYTES, Frame, GroupHeader, HeadWord, Place, RecordFields, parse_frame,
+    parse_record,
+};
+use crate::record::{Location, RecordKind, RecordRef, SeqNo};
+use crate::sync::RwLock;
+use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use crate::tail::{Tail, read_owned};
+use crate::vfs::{ReadMap, VfsFile};
+
+/// A file is at most this long, whatever the options say.
+pub(crate) const SEGMENT_SPAN: u32 = crate::options::SEGMENT_BYTES_MAX as u32;
+
+const NAME_SUFFIX: &str = ".seg";
+const TEMPORARY_SUFFIX: &str = ".seg.tmp";
+
+/// The file name of a segment.
+pub(crate) fn file_name(id: u64) -> String {
+    format!("{id:016x}{NAME_SUFFIX}")
+}
+
+/// The name under which a segment is built before it is part of the log.
+pub(crate) fn temporary_name(id: u64) -> String {
+    format!("{id:016x}{TEMPORARY_SUFFIX}")
+}
+
+/// The id in a name made by [`file_name`] (`true`) or [`temporary_name`] (`false`).
+pub(crate) fn parse_name(name: &str) -> Option<(u64, bool)> {
+    let (digits, complete) = match name.strip_suffix(TEMPORARY_SUFFIX) {
+        Some(digits) => (digits, false),
+        None => (name.strip_suffix(NAME_SUFFIX)?, true),
+    };
+    let ours = digits.len() == 16 && digits.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+    if !ours {
+        return None;
+    }
+    u64::from_str_radix(digits, 16).ok().filter(|id| *id > 0).map(|id| (id, complete))
+}
+
+/// Where the bytes are read from.
+#[derive(Debug)]
+pub(crate) enum Data {
+    Tail(Tail),
+    Mapped(Box<dyn ReadMap>),
+    File,
+}
+
+/// A place in a segment, in bytes of the file and in logical bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Position {
+    pub(crate) stored: u32,
+    pub(crate) logical: u32,
+}
+
+/// A compressed group: the only places where logical and stored offsets part.
+#[derive(Debug, Clone, Copy)]
+struct CompressedSpan {
+    start: Position,
+    end: Position,
+}
+
+#[derive(Debug)]
+pub(crate) struct Segment {
+    pub(crate) id: u64,
+    pub(crate) path: PathBuf,
+    pub(crate) file: Arc<dyn VfsFile>,
+    pub(crate) salt: u64,
+    pub(crate) data: Data,
+    /// The nominal end of the file; only a commit that is larger by itself goes beyond.
+    pub(crate) capacity: u32,
+    /// Space is reserved up to here; nothing is stored beyond.
+    pub(crate) reserved: AtomicU32,
+    /// Records below are published.
+    end: AtomicU32,
+    /// The sequence of the last commit in it.
+    last_seq: AtomicU64,
+    compressed: RwLock<Vec<CompressedSpan>>,
+}
+
+impl Segment {
+    pub(crate) fn new(
+        id: u64,
+        path: PathBuf,
+        file: Arc<dyn VfsFile>,
+        salt: u64,
+        data: Data,
+    ) -> Self {
+        Segment {
+            id,
+            path,
+            file,
+            salt,
+            data,
+            capacity: 0,
+            reserved: AtomicU32::new(0),
+            end: AtomicU32::new(0),
+            last_seq: AtomicU64::new(0),
+            compressed: RwLock::new(Vec::new()),
+        }
+    }
+
+    /// Everything below `end` is published, and `last_seq` is the last commit there.
+    pub(crate) fn advance(&self, end: u32, last_seq: SeqNo) {
+        self.last_seq.store(last_seq, Ordering::Relaxed);
+        // ORDERING: Release, pairs with the Acquire in `end`: the records below are stored.
+        self.end.store(end, Ordering::Release);
+    }
+
+    /// Where the published bytes end.
+    pub(crate) fn end(&self) -> u32 {
+        // ORDERING: Acquire, pairs with the Release in `advance`.
+        self.end.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn last_seq(&self) -> SeqNo {
+        self.last_seq.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn place(&self, stored: u32) -> Place {
+        Place { salt: self.salt, offset: u64::from(stored) }
+    }
+
+    /// The tail of a segment that is being written.
+    ///
+    /// # Panics
+    /// On a segment that was opened for reading: nothing appends to one.
+    pub(crate) fn tail(&self) -> &Tail {
+        match &self.data {
+            Data::Tail(tail) => tail,
+            Data::Mapped(_) | Data::File => {
+                unreachable!("segment {} was opened for reading", self.id)
+            }
+        }
+    }
+
+    /// Notes a compressed group, in log order.
+    pub(crate) fn note_compressed(&self, start: Position, end: Position) {
+        let mut spans = self.compressed.write().unwrap_or_else(std::sync::PoisonError::into_inner);
+        spans.push(CompressedSpan { start, end });
+    }
+
+    /// Bytes below the published end.
+    pub(crate) fn bytes(&self, offset: u32, len: usize) -> Result<Cow<'_, [u8]>> {
+        let bytes = match &self.data {
+            Data::Tail(tail) => tail.bytes(u64::from(offset), len),
+            Data::Mapped(map) => Ok(Cow::Borrowed(map.bytes(u64::from(offset), len))),
+            Data::File => read_owned(self.file.as_ref(), u64::from(offset), len).map(Cow::Owned),
+        };
+        bytes.map_err(|e| Error::io(format!("cannot read {}", self.path.display()), e))
+    }
+
+    /// Calls `f` with the record at a logical offset, its checksum verified.
+    pub(crate) fn read_with<R>(
+        &self,
+        offset: u32,
+        f: impl FnOnce(RecordRef<'_>) -> R,
+    ) -> Result<R> {
+        let (stored, group) = self.locate(offset);
+        if let Some(group_start) = group {
+            return self.read_compressed(offset, group_start, f);
+        }
+        let end = self.end();
+        let damaged = |found: &str| self.corruption(stored, "a record", found);
+        if !offset.is_multiple_of(8) || stored.saturating_add(16) > end {
+            return Err(damaged("the end of the segment"));
+        }
+        let head = HeadWord::read(&self.bytes(stored, 8)?).ok_or_else(|| damaged("nothing"))?;
+        if head.stored_bytes > end - stored {
+            return Err(damaged("a length beyond the end of the segment"));
+        }
+        let bytes = self.bytes(stored, head.stored_bytes as usize)?;
+        match parse_frame(&bytes, self.place(stored)) {
+            Ok(Some((Frame::Record { seq, fields }, _))) => {
+                Ok(f(record_ref(Location { segment: self.id, offset }, seq, &fields)))
+            }
+            Ok(_) => Err(damaged("something else")),
+            Err(fault) => Err(damaged(&format!("{fault}"))),
+        }
+    }
+
+    /// The stored offset of a logical one, or the start of the compressed group that it lies in.
+    fn locate(&self, logical: u32) -> (u32, Option<u32>) {
+        let spans = self.compressed.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let after = spans.partition_point(|span| span.start.logical <= logical);
+        match after.checked_sub(1).and_then(|i| spans.get(i)) {
+            None => (logical, None),
+            Some(span) if logical < span.end.logical => {
+                (span.start.stored, Some(span.start.stored))
+            }
+            Some(span) => (logical - span.end.logical + span.end.stored, None),
+        }
+    }
+
+    fn read_compressed<R>(
+        &self,
+        offset: u32,
+        group_start: u32,
+        f: impl FnOnce(RecordRef<'_>) -> R,
+    ) -> Result<R> {
+        let damaged = |found: &str| self.corruption(group_start, "a compressed commit", found);
+        let head =
+            HeadWord::read(&self.bytes(group_start, 8)?).ok_or_else(|| damaged("nothing"))?;
+        let bytes = self.bytes(group_start, head.stored_bytes as usize)?;
+        let frame = parse_frame(&bytes, self.place(group_start));
+        let Ok(Some((Frame::Group { header, payload }, _))) = frame else {
+            return Err(damaged("something that does not verify"));
+        };
+        let group_logical = {
+            let spans = self.compressed.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+            spans
+                .iter()
+                .find(|span| span.start.stored == group_start)
+                .map(|span| span.start.logical)
+        };
+        let inner = group_logical
+            .and_then(|start| offset.checked_sub(start + FRAME_HEADER_BYTES as u32))
+            .ok_or_else(|| damaged("an offset outside it"))?;
+        let mut scratch = Vec::new();
+        let raw = decompress(header.codec, payload, header.raw_bytes, &mut scratch)
+            .map_err(|fault| damaged(&fault.to_string()))?;
+        let record = raw.get(inner as usize..).and_then(|rest| {
+            let stored = HeadWord::read(rest)?.stored_bytes as usize;
+            parse_record(rest.get(..stored)?)
+        });
+        let (seq, fields) = record.ok_or_else(|| damaged("no record at the offset asked for"))?;
+        let seq = if seq == 0 { header.seq } else { seq };
+        Ok(f(record_ref(Location { segment: self.id, offset }, seq, &fields)))
+    }
+
+    /// An error that names this file.
+    pub(crate) fn corruption(&self, offset: u32, expected: &str, found: &str) -> Error {
+        Error::corruption(&self.path, u64::from(offset), expected, found)
+    }
+
+    /// The records of a group at `start`, each with its place; checksums inside are covered by that of the group.
+    pub(crate) fn group_records<'a>(
+        &self,
+        start: Position,
+        header: &GroupHeader,
+        payload: &'a [u8],
+        scratch: &'a mut Vec<u8>,
+        out: &mut impl FnMut(RecordRef<'a>),
+    ) -> std::result::Result<(), GroupFault> {
+        if header.codec == CODEC_NONE && payload.len() != header.raw_bytes as usize {
+            return Err(GroupFault::Records);
+        }
+        let mut rest = decompress(header.codec, payload, header.raw_bytes, scratch)
+            .map_err(GroupFault::Payload)?;
+        let mut logical = start.logical + FRAME_HEADER_BYTES as u32;
+        for _ in 0..header.record_count {
+            let head = HeadWord::read(rest).ok_or(GroupFault::Records)?;
+            let (record, after) =
+                rest.split_at_checked(head.stored_bytes as usize).ok_or(GroupFault::Records)?;
+            let (seq, fields) = parse_record(record).ok_or(GroupFault::Records)?;
+            let seq = if seq == 0 { header.seq } else { seq };
+            out(record_ref(Location { segment: self.id, offset: logical }, seq, &fields));
+            logical += head.stored_bytes;
+            rest = after;
+        }
+        if rest.is_empty() { Ok(()) } else { Err(GroupFault::Records) }
+    }
+}
+
+/// Why the records of a verified group cannot be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum GroupFault {
+    Payload(DecompressFault),
+    Records,
+}
+
+pub(crate) fn record_ref<'a>(
+    location: Location,
+    seq: SeqNo,
+    fields: &RecordFields<'a>,
+) -> RecordRef<'a> {
+    RecordRef {
+        location,
+        seq,
+        keyspace: fields.keyspace,
+        kind: if fields.delete { RecordKind::Delete } else { RecordKind::Put },
+        expires_at_ms: fields.expires_at_ms,
+        in_batch: fields.in_group,
+        key: fields.key,
+        value: fields.value,
+    }
+}

@@ -1,0 +1,151 @@
+//! The end of the log that is being written: one interface over a shared mapping and over staging plus `pwrite`.
+//!
+//! `Mapped` stores straight into the page cache: an append survives SIGKILL at memory speed. `Staged` keeps bytes in
+//! anonymous memory until `flush`, which the leader of a sync calls once for the whole group: a `pwrite` dirties
+//! exactly the blocks that it touches, where a store into a mapping dirties the whole folio, which the sync then
+//! writes. `docs/decisions/002-tail.md` has the measurement.
+
+use std::borrow::Cow;
+use std::io;
+use std::sync::Arc;
+
+use crate::sync::{Mutex, lock};
+use crate::vfs::{
+    ReadMap, Region, RegionAdvice, TailMap, Vfs, VfsFile, read_full_at, write_all_at,
+};
+
+/// Staged memory is given back when so many bytes have been flushed.
+const DISCARD_BYTES: u64 = 1 << 20;
+
+#[derive(Debug)]
+pub(crate) enum Tail {
+    Mapped(Box<dyn TailMap>),
+    Staged(Staged),
+}
+
+impl Tail {
+    /// A tail of `span` bytes over `file`; staged when asked for, or where mapping is impossible.
+    pub(crate) fn new(
+        vfs: &dyn Vfs,
+        file: &Arc<dyn VfsFile>,
+        span: u64,
+        mapped: bool,
+        flushed: u64,
+    ) -> io::Result<Tail> {
+        if mapped {
+            match vfs.map_tail(file, span) {
+                Ok(map) => return Ok(Tail::Mapped(map)),
+                Err(e) if e.kind() == io::ErrorKind::Unsupported => {}
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(Tail::Staged(Staged::new(vfs, file, span, flushed)?))
+    }
+
+    /// Stores bytes that no reader looks at yet.
+    pub(crate) fn store(&self, offset: u64, bytes: &[u8]) {
+        match self {
+            Tail::Mapped(map) => map.store(offset, bytes),
+            Tail::Staged(staged) => staged.stage.store(offset, bytes),
+        }
+    }
+
+    /// Stores a head word after everything behind it.
+    pub(crate) fn publish(&self, offset: u64, word: u64) {
+        match self {
+            Tail::Mapped(map) => map.publish(offset, word),
+            Tail::Staged(staged) => staged.stage.publish(offset, word),
+        }
+    }
+
+    /// Hands everything below `end` to the kernel: after this it survives the death of the process.
+    pub(crate) fn flush(&self, end: u64) -> io::Result<()> {
+        match self {
+            Tail::Mapped(_) => Ok(()),
+            Tail::Staged(staged) => staged.flush(end),
+        }
+    }
+
+    /// True when bytes wait in memory for `flush`.
+    pub(crate) fn is_staged(&self) -> bool {
+        matches!(self, Tail::Staged(_))
+    }
+
+    /// Bytes below the published end.
+    pub(crate) fn bytes(&self, offset: u64, len: usize) -> io::Result<Cow<'_, [u8]>> {
+        match self {
+            Tail::Mapped(map) => Ok(Cow::Borrowed(map.bytes(offset, len))),
+            Tail::Staged(staged) => staged.bytes(offset, len),
+        }
+    }
+
+    /// Takes page faults ahead of use.
+    pub(crate) fn prefault(&self, offset: u64, len: u64) {
+        if let Tail::Mapped(map) = self {
+            map.prefault(offset, len);
+        }
+    }
+}
+
+/// Bytes wait in memory at the offset that they will have in the file.
+#[derive(Debug)]
+pub(crate) struct Staged {
+    stage: Region,
+    file: Arc<dyn VfsFile>,
+    read: Option<Box<dyn ReadMap>>,
+    progress: Mutex<Progress>,
+}
+
+#[derive(Debug)]
+struct Progress {
+    /// Bytes below are in the file.
+    flushed: u64,
+    /// Pages below were given back.
+    discarded: u64,
+}
+
+impl Staged {
+    fn new(vfs: &dyn Vfs, file: &Arc<dyn VfsFile>, span: u64, flushed: u64) -> io::Result<Staged> {
+        let read = match vfs.map_read(file, span) {
+            Ok(map) => Some(map),
+            Err(e) if e.kind() == io::ErrorKind::Unsupported => None,
+            Err(e) => return Err(e),
+        };
+        let progress = Mutex::new(Progress { flushed, discarded: flushed });
+        Ok(Staged { stage: Region::anonymous(span)?, file: Arc::clone(file), read, progress })
+    }
+
+    fn flush(&self, end: u64) -> io::Result<()> {
+        let mut progress = lock(&self.progress);
+        if end <= progress.flushed {
+            return Ok(());
+        }
+        let bytes = self.stage.bytes(progress.flushed, (end - progress.flushed) as usize);
+        write_all_at(self.file.as_ref(), bytes, progress.flushed)?;
+        progress.flushed = end;
+        // The page that `end` lies in may still be stored to; `advise` keeps to whole pages below.
+        if end - progress.discarded >= DISCARD_BYTES {
+            self.stage.advise(progress.discarded, end - progress.discarded, RegionAdvice::Discard);
+            progress.discarded = end;
+        }
+        Ok(())
+    }
+
+    fn bytes(&self, offset: u64, len: usize) -> io::Result<Cow<'_, [u8]>> {
+        // Staged pages may be given back at any moment, so readers only ever look at the file.
+        self.flush(offset + len as u64)?;
+        match &self.read {
+            Some(map) => Ok(Cow::Borrowed(map.bytes(offset, len))),
+            None => read_owned(self.file.as_ref(), offset, len).map(Cow::Owned),
+        }
+    }
+}
+
+/// Reads exactly `len` bytes.
+pub(crate) fn read_owned(file: &dyn VfsFile, offset: u64, len: usize) -> io::Result<Vec<u8>> {
+    let mut bytes = vec![0; len];
+    if read_full_at(file, &mut bytes, offset)? < len {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    Ok(bytes)
+}

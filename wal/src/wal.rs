@@ -1,0 +1,430 @@
+//! The log as its users see it.
+
+use std::path::Path;
+use std::sync::Arc as StdArc;
+use std::time::Duration;
+
+use crate::background::Wakeup;
+use crate::batch::Batch;
+use crate::core::{Core, SharedCore};
+use crate::error::{ClosedReason, Error, ErrorKind, Result};
+use crate::metrics::WalStats;
+use crate::options::{Background, Durability, WalOptions};
+use crate::record::{Location, Record, RecordRef, ReplayHandler, SeqNo};
+use crate::recovery::{RecoveryReport, recover};
+use crate::space::full;
+use crate::sync::atomic::Ordering;
+use crate::sync::{Arc, Mutex, lock, spawn, thread};
+use crate::ticket::Ticket;
+use crate::vfs::DirLock;
+
+/// An open log. Clones share it; the last one that is dropped closes it.
+///
+/// All methods may be called from any thread at any time. After a failed write or sync every append answers
+/// [`ErrorKind::Closed`] until the log is opened again, and reads go on.
+///
+/// ```
+/// use cortenkv_wal::{Batch, RecordRef, Wal, WalOptions};
+/// use std::sync::{Arc, Mutex};
+///
+/// let dir = tempfile::tempdir()?;
+/// let seen = Arc::new(Mutex::new(Vec::new()));
+/// let handler = {
+///     let seen = Arc::clone(&seen);
+///     Arc::new(move |records: &[RecordRef<'_>]| {
+///         seen.lock().unwrap().extend(records.iter().map(|record| record.key.to_vec()));
+///     })
+/// };
+/// let (wal, report) = Wal::open(dir.path().join("log"), WalOptions::default(), handler)?;
+/// assert_eq!(report.records, 0);
+/// let mut batch = Batch::new();
+/// batch.put(0, b"key", b"value")?;
+/// wal.append(&batch)?; // durable when it returns
+/// assert_eq!(*seen.lock().unwrap(), [b"key"]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct Wal {
+    handle: StdArc<Handle>,
+}
+
+/// Closes the log when the last clone goes.
+#[derive(Debug)]
+struct Handle {
+    core: SharedCore,
+    thread: Mutex<Option<thread::JoinHandle<()>>>,
+}
+
+impl Wal {
+    /// Opens or creates the log in a directory: locks it, recovers it, and offers every record to `handler`.
+    ///
+    /// # Errors
+    /// `Locked` when it is open elsewhere; `Corruption` for damage that no crash explains (nothing is changed then);
+    /// `Unsupported` for files of a newer version; `InvalidArgument` for options that cannot work or a path that is not
+    /// a directory of our own; `StorageFull` and `Io` from the operating system.
+    pub fn open(
+        dir: impl AsRef<Path>,
+        options: WalOptions,
+        handler: StdArc<dyn ReplayHandler>,
+    ) -> Result<(Wal, RecoveryReport)> {
+        options.validate()?;
+        let lock = DirLock::acquire(&options.vfs, dir.as_ref(), options.allow_writable_by_others)?;
+        Wal::open_locked(lock, options, handler)
+    }
+
+    /// Opens the log in a directory that the caller has locked; the lock is kept until the log is closed and dropped.
+    ///
+    /// # Errors
+    /// As [`Wal::open`].
+    pub fn open_locked(
+        lock: DirLock,
+        options: WalOptions,
+        handler: StdArc<dyn ReplayHandler>,
+    ) -> Result<(Wal, RecoveryReport)> {
+        options.validate()?;
+        let background = options.background;
+        let (core, report) = recover(lock, options, handler)?;
+        let core = Arc::new(core);
+        let thread =
+            match background {
+                Background::Manual => None,
+                Background::Thread => {
+                    let core = Arc::clone(&core);
+                    let started = spawn("cortenkv-wal", move || run_background(&core));
+                    Some(started.map_err(|e| {
+                        Error::io("cannot start the background thread of the log", e)
+                    })?)
+                }
+            };
+        Ok((Wal { handle: StdArc::new(Handle { core, thread: Mutex::new(thread) }) }, report))
+    }
+
+    /// Appends a batch as one commit with the default durability, and waits for what that promises.
+    ///
+    /// An empty batch is no commit; the last sequence number comes back.
+    ///
+    /// # Errors
+    /// `StorageFull` while the disk is full (nothing was written); `Closed` after a failure or `close`; `Io` when the
+    /// sync that should have covered this commit failed: it may or may not be there after a reopen.
+    pub fn append(&self, batch: &Batch) -> Result<SeqNo> {
+        self.append_with(batch, self.core().options.durability)
+    }
+
+    /// Appends a batch with a durability of its own.
+    ///
+    /// # Errors
+    /// As [`Wal::append`].
+    pub fn append_with(&self, batch: &Batch, durability: Durability) -> Result<SeqNo> {
+        self.core().append(batch, durability)
+    }
+
+    /// Appends a batch without waiting for the sync.
+    ///
+    /// # Errors
+    /// As [`Wal::append`], and `Busy` when `tickets_max` tickets are pending.
+    pub fn append_async(&self, batch: &Batch, durability: Durability) -> Result<Ticket> {
+        let core = self.core();
+        self.check_tickets()?;
+        let (seq, must_wait) = core.append_async(batch, durability)?;
+        Ok(self.ticket(seq, must_wait))
+    }
+
+    /// Makes every commit appended so far durable, whatever its mode.
+    ///
+    /// # Errors
+    /// `Closed` or `Io`, as [`Wal::append`].
+    pub fn sync(&self) -> Result<SeqNo> {
+        let core = self.core();
+        core.check_fork()?;
+        core.latch.check()?;
+        let seq = lock(&core.appender).last_seq();
+        core.wait_published(seq);
+        core.ride(seq, Some(Durability::Always))?;
+        Ok(seq)
+    }
+
+    /// As [`Wal::sync`], without blocking.
+    ///
+    /// # Errors
+    /// `Closed`, and `Busy` when `tickets_max` tickets are pending.
+    pub fn sync_async(&self) -> Result<Ticket> {
+        let core = self.core();
+        core.check_fork()?;
+        core.latch.check()?;
+        self.check_tickets()?;
+        let seq = lock(&core.appender).last_seq();
+        core.wait_published(seq);
+        Ok(self.ticket(seq, true))
+    }
+
+    /// A copy of the record at a location that the handler was given.
+    ///
+    /// # Errors
+    /// `Corruption` when the file does not hold a record there; `InvalidArgument` when the segment was purged.
+    pub fn read(&self, location: Location) -> Result<Record> {
+        self.read_with(location, |record| record.to_record())
+    }
+
+    /// Calls `f` with the record at a location, without a copy where the file is mapped and the record not compressed.
+    ///
+    /// # Errors
+    /// As [`Wal::read`].
+    pub fn read_with<R>(
+        &self,
+        location: Location,
+        f: impl FnOnce(RecordRef<'_>) -> R,
+    ) -> Result<R> {
+        self.core().read_with(location, f)
+    }
+
+    /// Removes the oldest segments as long as all their commits are below `below`; returns how many went.
+    ///
+    /// # Errors
+    /// `Io`, `StorageFull` or `Closed`; segments that are still there can be purged again.
+    pub fn purge(&self, below: SeqNo) -> Result<u64> {
+        let core = self.core();
+        core.check_fork()?;
+        let doomed: Vec<_> = {
+            let segments = core.segments.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+            let active = segments.keys().next_back().copied().unwrap_or(0);
+            segments
+                .values()
+                .take_while(|segment| segment.last_seq() < below && segment.id != active)
+                .cloned()
+                .collect()
+        };
+        let Some(last) = doomed.last() else { return Ok(0) };
+        {
+            let segments = core.segments.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+            let oldest = segments.range(last.id + 1..).next().map_or(0, |(id, _)| *id);
+            drop(segments);
+            let mut appender = lock(&core.appender);
+            core.check_open()?;
+            let before = appender.segment().id;
+            appender.note_purge(below, oldest, &core.surroundings())?;
+            if appender.segment().id != before {
+                core.note_segment(&StdArc::clone(appender.segment()));
+            }
+        }
+        // DURABILITY: the note says which segments may be missing, so it comes before they are.
+        self.force_sync()?;
+        let mut removed = 0;
+        for segment in doomed {
+            core.segments
+                .write()
+                .unwrap_or_else(std::sync::PoisonError::into_inner)
+                .remove(&segment.id);
+            core.space
+                .vfs
+                .remove_file(&segment.path)
+                .map_err(|e| Error::io(format!("cannot remove {}", segment.path.display()), e))?;
+            removed += 1;
+        }
+        core.space.sync_names().map_err(|e| core.latch.poison(e))?;
+        Ok(removed)
+    }
+
+    /// What the log has counted so far.
+    pub fn stats(&self) -> WalStats {
+        let core = self.core();
+        let segments =
+            core.segments.read().unwrap_or_else(std::sync::PoisonError::into_inner).len();
+        let tickets = core.tickets.load(Ordering::Relaxed) as u64;
+        core.counters.snapshot(segments as u64, tickets, core.gauge.ratio_256())
+    }
+
+    /// Sets the counters to zero.
+    pub fn reset_stats(&self) {
+        self.core().counters.reset();
+    }
+
+    /// The sequence number of the last commit appended.
+    pub fn last_seq(&self) -> SeqNo {
+        lock(&self.core().appender).last_seq()
+    }
+
+    /// Every commit up to here survives a power cut.
+    pub fn durable_seq(&self) -> SeqNo {
+        self.core().train.durable()
+    }
+
+    /// Does one unit of background work; false when there was none to do. For [`Background::Manual`], where nobody
+    /// else does it.
+    ///
+    /// # Errors
+    /// What the work ran into. `StorageFull` is tried again later; everything else has closed the log.
+    pub fn step(&self) -> Result<bool> {
+        self.core().check_fork()?;
+        step(self.core())
+    }
+
+    /// Makes everything appended durable and ends the log: later appends, also of other clones, answer `Closed`. Reads
+    /// go on until the last clone is dropped. Closing twice is fine.
+    ///
+    /// # Errors
+    /// Those of the last sync, or the earlier failure of a log that was poisoned.
+    pub fn close(&self) -> Result<()> {
+        self.handle.close()
+    }
+
+    fn core(&self) -> &SharedCore {
+        &self.handle.core
+    }
+
+    fn ticket(&self, seq: SeqNo, must_wait: bool) -> Ticket {
+        let core = self.core();
+        let id = (must_wait && core.train.durable() < seq).then(|| {
+            core.tickets.fetch_add(1, Ordering::Relaxed);
+            core.next_ticket.fetch_add(1, Ordering::Relaxed)
+        });
+        Ticket::new(Arc::clone(core), seq, id)
+    }
+
+    fn check_tickets(&self) -> Result<()> {
+        let core = self.core();
+        // LIMIT: pending tickets. Two threads at the bound may pass it together, by one each.
+        if core.tickets.load(Ordering::Relaxed) < core.options.tickets_max {
+            return Ok(());
+        }
+        Err(Error::new(
+            ErrorKind::Busy,
+            format!(
+                "{} commits wait for their sync; wait for some of them first",
+                core.options.tickets_max
+            ),
+        ))
+    }
+
+    /// A sync even when every commit is durable already, for frames that are no commits.
+    fn force_sync(&self) -> Result<()> {
+        let core = self.core();
+        let (segment, end) = {
+            let appender = lock(&core.appender);
+            (StdArc::clone(appender.segment()), appender.segment().end())
+        };
+        self.sync()?;
+        let failed = |e| core.latch.poison(Error::sync_failed(&segment.path, e));
+        segment.tail().flush(u64::from(end)).map_err(failed)?;
+        segment.file.sync_data().map_err(failed)
+    }
+}
+
+impl Handle {
+    fn close(&self) -> Result<()> {
+        let core = &self.core;
+        if core.sentinel.is_forked() {
+            // The files belong to the parent.
+            return Err(Error::closed(ClosedReason::Forked));
+        }
+        let last_seq = {
+            let appender = lock(&core.appender);
+            if !core.accepting.swap(false, Ordering::Relaxed) {
+                drop(appender);
+                return match core.latch.check() {
+                    Err(e) if *e.kind() != ErrorKind::Closed(ClosedReason::Clean) => Err(e),
+                    _ => Ok(()),
+                };
+            }
+            appender.last_seq()
+        };
+        core.wait_published(last_seq);
+        let synced =
+            core.latch.check().and_then(|()| core.ride(last_seq, Some(Durability::Always)));
+        if synced.is_ok() {
+            let mut appender = lock(&core.appender);
+            appender.mark_durable(&core.surroundings());
+            let (segment, end) = (StdArc::clone(appender.segment()), appender.segment().end());
+            drop(appender);
+            // Not synced: a mark that is lost costs the next open some copying, nothing else.
+            let _ = segment.tail().flush(u64::from(end));
+        }
+        core.signals.stop();
+        if let Some(thread) = lock(&self.thread).take() {
+            let _ = thread.join();
+        }
+        core.latch.close(Error::closed(ClosedReason::Clean));
+        core.train.wake_all();
+        synced
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        // An error has been told to every commit that it concerns; a drop cannot return it.
+        let _ = self.close();
+    }
+}
+
+/// The background thread: steps until told to stop.
+fn run_background(core: &Core) {
+    loop {
+        let wakeup = core.signals.wait(|| next_timer(core));
+        if wakeup == Wakeup::Stop {
+            return;
+        }
+        // Errors are latched where they happen, and told to whoever calls next.
+        while matches!(step(core), Ok(true)) {}
+    }
+}
+
+/// How long until a timer is due; `None` without one.
+fn next_timer(core: &Core) -> Option<Duration> {
+    if core.latch.check().is_err() {
+        return None;
+    }
+    let due = [core.timer.due(), core.space.retry_at()].into_iter().flatten().min()?;
+    Some(due.saturating_sub(core.options.clock.monotonic()))
+}
+
+/// One unit of background work, the most urgent first.
+fn step(core: &Core) -> Result<bool> {
+    core.latch.check()?;
+    let due = core.timer.due().is_some_and(|due| due <= core.options.clock.monotonic());
+    if due {
+        // Before the look at what is published: a commit that comes later finds the timer disarmed and arms it again.
+        core.timer.disarm();
+    }
+    let (published, sealed) = {
+        let appender = lock(&core.appender);
+        (appender.published(), appender.has_unsynced_seal())
+    };
+    let sync = due || sealed || core.train.needs_leader() || core.checkpoint_is_due();
+    if sync && published > core.train.durable() {
+        core.ride(published, Some(Durability::Always))?;
+        return Ok(true);
+    }
+    make_room(core)
+}
+
+/// Makes the next segment and the next window ready.
+fn make_room(core: &Core) -> Result<bool> {
+    let (segment, wanted, log_bytes) = {
+        let appender = lock(&core.appender);
+        (
+            StdArc::clone(appender.segment()),
+            appender.window_end_wanted(&core.space),
+            appender.log_bytes(),
+        )
+    };
+    let room = if let Some(end) = wanted {
+        core.space.reserve(&core.latch, &segment, end)
+    } else if !core.space.is_prepared() {
+        core.space.prepare(&core.latch, 0, log_bytes)
+    } else {
+        return Ok(false);
+    };
+    match room {
+        Ok(()) => Ok(true),
+        Err(e) if e.is_storage_full() => Err(full().caused_by(&e)),
+        Err(e) => Err(e),
+    }
+}
+
+const _: () = {
+    const fn shared<T: Send + Sync + 'static>() {}
+    shared::<Wal>();
+    shared::<Ticket>();
+    const fn handler<T: ReplayHandler>() {}
+    handler::<()>();
+    let _ = size_of::<RecordRef<'_>>();
+};

@@ -1,0 +1,322 @@
+//! The log on a real file system: what is appended is there after a reopen, in every mode and form.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use cortenkv_wal::{
+    Background, Batch, Durability, ErrorKind, Location, RecordKind, RecordRef, ReplayHandler,
+    TailKind, Wal, WalOptions,
+};
+
+/// Keeps the newest version of each key, as an index would.
+#[derive(Debug, Default)]
+struct Model {
+    state: Mutex<BTreeMap<Vec<u8>, (u64, Option<Vec<u8>>, Location)>>,
+}
+
+impl ReplayHandler for Model {
+    fn apply(&self, records: &[RecordRef<'_>]) {
+        let mut state = self.state.lock().unwrap();
+        for record in records {
+            let value = (record.kind == RecordKind::Put).then(|| record.value.to_vec());
+            let entry = state.entry(record.key.to_vec()).or_insert((0, None, record.location));
+            if record.seq >= entry.0 {
+                *entry = (record.seq, value, record.location);
+            }
+        }
+    }
+}
+
+impl Model {
+    fn values(&self) -> BTreeMap<Vec<u8>, Vec<u8>> {
+        let state = self.state.lock().unwrap();
+        state
+            .iter()
+            .filter_map(|(key, (_, value, _))| Some((key.clone(), value.clone()?)))
+            .collect()
+    }
+}
+
+fn modes() -> [Durability; 6] {
+    [
+        Durability::Always,
+        Durability::group(),
+        Durability::EveryN(3),
+        Durability::Interval(Duration::from_millis(5)),
+        Durability::Checkpoint,
+        Durability::None,
+    ]
+}
+
+fn key(i: u32) -> Vec<u8> {
+    format!("key-{i:05}").into_bytes()
+}
+
+fn batch_of(i: u32) -> Batch {
+    let mut batch = Batch::new();
+    batch.put(0, &key(i), format!("value-{i}").as_bytes()).unwrap();
+    if i.is_multiple_of(5) {
+        batch.put(0, &key(i + 100_000), &vec![i as u8; 3000]).unwrap();
+        batch.delete(0, &key(i / 2)).unwrap();
+    }
+    batch
+}
+
+#[test]
+fn every_mode_and_tail_keeps_everything_across_reopens() {
+    for durability in modes() {
+        for tail in [TailKind::Mapped, TailKind::Written] {
+            for compression in [false, true] {
+                let dir = tempfile::tempdir().unwrap();
+                let options = WalOptions::default()
+                    .durability(durability)
+                    .tail(tail)
+                    .compression(compression)
+                    .segment_bytes(16 << 10);
+                let expected = Arc::new(Model::default());
+                let (wal, _) =
+                    Wal::open(dir.path().join("log"), options.clone(), expected.clone()).unwrap();
+                for i in 0..300 {
+                    wal.append(&batch_of(i)).unwrap();
+                }
+                assert!(wal.stats().rotations > 3, "{durability:?}");
+                wal.close().unwrap();
+                drop(wal);
+                for reopen in 0..3 {
+                    let model = Arc::new(Model::default());
+                    let (wal, report) =
+                        Wal::open(dir.path().join("log"), options.clone(), model.clone()).unwrap();
+                    assert_eq!(
+                        model.values(),
+                        expected.values(),
+                        "{durability:?} {tail:?} reopen {reopen}"
+                    );
+                    assert_eq!((report.bytes_cut, report.damaged_places), (0, 0));
+                    for (seq, value, location) in model.state.lock().unwrap().values() {
+                        let record = wal.read(*location).unwrap();
+                        assert_eq!(
+                            (record.seq, record.kind == RecordKind::Put),
+                            (*seq, value.is_some())
+                        );
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_log_that_is_dropped_without_close_keeps_what_was_synced() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = WalOptions::default().durability(Durability::None).background(Background::Manual);
+    let (wal, _) = Wal::open(dir.path(), options.clone(), Arc::new(())).unwrap();
+    wal.append(&batch_of(1)).unwrap();
+    assert!(wal.durable_seq() < wal.last_seq());
+    wal.sync().unwrap();
+    assert_eq!(wal.durable_seq(), wal.last_seq());
+    assert_eq!(wal.stats().syncs, 1);
+    wal.sync().unwrap();
+    assert_eq!(wal.stats().syncs, 1, "nothing new, nothing to sync");
+}
+
+#[test]
+fn one_sync_for_each_batch_and_none_for_each_record() {
+    // D8
+    let dir = tempfile::tempdir().unwrap();
+    let (wal, _) = Wal::open(dir.path(), WalOptions::default(), Arc::new(())).unwrap();
+    let mut batch = Batch::new();
+    for i in 0..1000 {
+        batch.put(0, &key(i), b"value").unwrap();
+    }
+    wal.append(&batch).unwrap();
+    assert_eq!(wal.stats().syncs, 1);
+    assert_eq!(wal.stats().records, 1000);
+}
+
+#[test]
+fn thirty_writers_share_syncs() {
+    // D3, D4, D5
+    let dir = tempfile::tempdir().unwrap();
+    let (wal, _) = Wal::open(dir.path(), WalOptions::default(), Arc::new(())).unwrap();
+    std::thread::scope(|scope| {
+        for writer in 0..30 {
+            let wal = wal.clone();
+            scope.spawn(move || {
+                for i in 0..50 {
+                    let mut batch = Batch::new();
+                    batch.put(0, &key(writer * 1000 + i), &[7; 100]).unwrap();
+                    let seq = wal.append(&batch).unwrap();
+                    assert!(wal.durable_seq() >= seq, "acknowledged before the covering sync");
+                }
+            });
+        }
+    });
+    let stats = wal.stats();
+    assert_eq!(stats.commits, 1500);
+    assert_eq!(stats.grouped_commits, 1500);
+    assert!(stats.group_commits_max <= 30);
+    assert!(stats.last_group_at_ms > 0 && stats.group_latency_mean() <= stats.group_latency_max);
+    wal.reset_stats();
+    assert_eq!(wal.stats().commits, 0);
+}
+
+#[test]
+fn tickets_resolve_by_wait_and_as_futures() {
+    let dir = tempfile::tempdir().unwrap();
+    let (wal, _) = Wal::open(dir.path(), WalOptions::default(), Arc::new(())).unwrap();
+    let tickets: Vec<_> =
+        (0..64).map(|i| wal.append_async(&batch_of(i), Durability::Always).unwrap()).collect();
+    assert_eq!(wal.stats().tickets, 64);
+    for ticket in tickets {
+        let seq = ticket.seq();
+        assert_eq!(ticket.wait().unwrap(), seq);
+    }
+    let before = wal.stats().syncs;
+    assert!(before < 64);
+    let ticket = wal.append_async(&batch_of(64), Durability::Always).unwrap();
+    assert_eq!(block_on(ticket).unwrap(), wal.last_seq());
+    drop(wal.append_async(&batch_of(65), Durability::Always).unwrap());
+    wal.sync().unwrap();
+    assert_eq!(wal.stats().tickets, 0);
+}
+
+/// The smallest executor: parks until woken.
+fn block_on<F: Future>(future: F) -> F::Output {
+    struct Unpark(std::thread::Thread);
+    impl std::task::Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+    let waker = Arc::new(Unpark(std::thread::current())).into();
+    let mut cx = std::task::Context::from_waker(&waker);
+    let mut future = std::pin::pin!(future);
+    loop {
+        match future.as_mut().poll(&mut cx) {
+            std::task::Poll::Ready(done) => return done,
+            std::task::Poll::Pending => std::thread::park(),
+        }
+    }
+}
+
+#[test]
+fn pending_tickets_are_bounded_and_resolve_at_close() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = WalOptions::default().tickets_max(2).background(Background::Manual);
+    let (wal, _) = Wal::open(dir.path(), options, Arc::new(())).unwrap();
+    let first = wal.append_async(&batch_of(1), Durability::Always).unwrap();
+    let second = wal.append_async(&batch_of(2), Durability::Always).unwrap();
+    let refused = wal.append_async(&batch_of(3), Durability::Always).unwrap_err();
+    assert_eq!(*refused.kind(), ErrorKind::Busy);
+    wal.close().unwrap();
+    assert!(first.wait().is_ok());
+    assert!(block_on(second).is_ok());
+    let closed = wal.append(&batch_of(4)).unwrap_err();
+    assert!(matches!(closed.kind(), ErrorKind::Closed(_)), "{closed}");
+}
+
+#[test]
+fn the_interval_timer_syncs_by_itself() {
+    // C1, P5, S3
+    let dir = tempfile::tempdir().unwrap();
+    let options = WalOptions::default().durability(Durability::Interval(Duration::from_millis(2)));
+    let (wal, _) = Wal::open(dir.path(), options, Arc::new(())).unwrap();
+    for i in 0..5 {
+        let seq = wal.append(&batch_of(i)).unwrap();
+        while wal.durable_seq() < seq {
+            std::thread::yield_now();
+        }
+    }
+}
+
+#[test]
+fn at_most_n_minus_one_acknowledged_commits_are_unsynced() {
+    // S1
+    let dir = tempfile::tempdir().unwrap();
+    let options =
+        WalOptions::default().durability(Durability::EveryN(4)).background(Background::Manual);
+    let (wal, _) = Wal::open(dir.path(), options, Arc::new(())).unwrap();
+    for i in 0..40 {
+        let seq = wal.append(&batch_of(i)).unwrap();
+        assert!(seq - wal.durable_seq() <= 3);
+    }
+    assert_eq!(wal.stats().syncs, 10);
+}
+
+#[test]
+fn a_second_opening_is_refused_with_the_process_that_holds_it() {
+    // U10
+    let dir = tempfile::tempdir().unwrap();
+    let (wal, _) = Wal::open(dir.path(), WalOptions::default(), Arc::new(())).unwrap();
+    let refused = Wal::open(dir.path(), WalOptions::default(), Arc::new(())).unwrap_err();
+    assert_eq!(*refused.kind(), ErrorKind::Locked { pid: Some(std::process::id()) });
+    drop(wal);
+    Wal::open(dir.path(), WalOptions::default(), Arc::new(())).unwrap();
+}
+
+#[test]
+fn purge_removes_whole_segments_below_and_the_rest_reopens() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = WalOptions::default().segment_bytes(16 << 10).durability(Durability::None);
+    let (wal, _) = Wal::open(dir.path(), options.clone(), Arc::new(())).unwrap();
+    let mut seqs = Vec::new();
+    for i in 0..400 {
+        seqs.push(wal.append(&batch_of(i)).unwrap());
+    }
+    assert!(wal.purge(seqs[200]).unwrap() > 2);
+    assert_eq!(wal.purge(seqs[0]).unwrap(), 0);
+    let last = wal.append(&batch_of(999)).unwrap();
+    wal.close().unwrap();
+    drop(wal);
+    let first_seen = Arc::new(Mutex::new(u64::MAX));
+    let seen = Arc::clone(&first_seen);
+    let handler = move |records: &[RecordRef<'_>]| {
+        let mut first = seen.lock().unwrap();
+        *first = records.iter().map(|record| record.seq).fold(*first, u64::min);
+    };
+    let (_, report) = Wal::open(dir.path(), options, Arc::new(handler)).unwrap();
+    assert_eq!(report.last_seq, last);
+    let first = *first_seen.lock().unwrap();
+    assert!(first > seqs[0] && first <= seqs[200], "purged below, kept from there on");
+}
+
+#[test]
+fn many_short_runs_do_not_leave_many_files() {
+    let dir = tempfile::tempdir().unwrap();
+    for i in 0..50 {
+        let (wal, report) = Wal::open(dir.path(), WalOptions::default(), Arc::new(())).unwrap();
+        assert_eq!(report.records, i);
+        let mut batch = Batch::new();
+        batch.put(0, &key(i as u32), b"value").unwrap();
+        wal.append(&batch).unwrap();
+    }
+    let files = std::fs::read_dir(dir.path()).unwrap().count();
+    assert!(files <= 5, "{files} files");
+}
+
+#[test]
+fn large_commits_beside_small_ones_keep_order_and_content() {
+    let dir = tempfile::tempdir().unwrap();
+    let model = Arc::new(Model::default());
+    let options = WalOptions::default().durability(Durability::None);
+    let (wal, _) = Wal::open(dir.path(), options.clone(), model.clone()).unwrap();
+    std::thread::scope(|scope| {
+        for writer in 0..4_u32 {
+            let wal = wal.clone();
+            scope.spawn(move || {
+                for i in 0..100 {
+                    let mut batch = Batch::new();
+                    let size = if i % 10 == writer { 200_000 } else { 50 };
+                    batch.put(writer, &key(writer * 1000 + i), &vec![i as u8; size]).unwrap();
+                    wal.append(&batch).unwrap();
+                }
+            });
+        }
+    });
+    drop(wal);
+    let reopened = Arc::new(Model::default());
+    Wal::open(dir.path(), options, reopened.clone()).unwrap();
+    assert_eq!(reopened.values(), model.values());
+    assert_eq!(reopened.values().len(), 400);
+}

@@ -1,0 +1,237 @@
+//! Running programs: each command line is printed before it runs, in a form that can be pasted into a shell, and the time
+//! that it took after it.
+//!
+//! # Failure
+//! The first program that fails ends the command with a [`Failure`], whose sentence names the command line.
+
+use std::ffi::OsStr;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+/// Why a command stopped: one sentence for the person at the terminal.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Failure {
+    sentence: String,
+}
+
+/// What every command answers.
+pub type Result<T, E = Failure> = std::result::Result<T, E>;
+
+impl Failure {
+    /// A failure that prints as this sentence.
+    pub fn new(sentence: impl Into<String>) -> Failure {
+        Failure { sentence: sentence.into() }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.sentence)
+    }
+}
+
+impl std::error::Error for Failure {}
+
+/// A program with its arguments, extra environment and folder.
+#[derive(Debug, Clone)]
+pub struct Invocation {
+    program: String,
+    args: Vec<String>,
+    env: Vec<(String, String)>,
+    folder: PathBuf,
+}
+
+/// What a program did whose output is inspected.
+#[derive(Debug)]
+pub struct Captured {
+    /// Whether it ended with success.
+    pub success: bool,
+    /// Standard output and standard error, one after the other.
+    pub text: String,
+}
+
+impl Invocation {
+    /// `program` run in `folder`.
+    pub fn new(folder: &Path, program: impl Into<String>) -> Invocation {
+        Invocation {
+            program: program.into(),
+            args: Vec::new(),
+            env: Vec::new(),
+            folder: folder.to_owned(),
+        }
+    }
+
+    /// `cargo` run in `folder`.
+    pub fn cargo<'a>(folder: &Path, args: impl IntoIterator<Item = &'a str>) -> Invocation {
+        Invocation::new(folder, "cargo").args(args)
+    }
+
+    /// Adds one argument.
+    pub fn arg(mut self, arg: impl fmt::Display) -> Invocation {
+        self.args.push(arg.to_string());
+        self
+    }
+
+    /// Adds several arguments.
+    pub fn args<'a>(mut self, args: impl IntoIterator<Item = &'a str>) -> Invocation {
+        self.args.extend(args.into_iter().map(str::to_owned));
+        self
+    }
+
+    /// Sets an environment variable for the program.
+    pub fn env(mut self, name: &str, value: impl fmt::Display) -> Invocation {
+        self.env.push((name.to_owned(), value.to_string()));
+        self
+    }
+
+    /// Sets an environment variable when there is a value for it.
+    pub fn env_opt(self, name: &str, value: Option<impl fmt::Display>) -> Invocation {
+        match value {
+            Some(value) => self.env(name, value),
+            None => self,
+        }
+    }
+
+    /// The line that a person would type to run the same.
+    pub fn line(&self) -> String {
+        let env = self.env.iter().map(|(name, value)| format!("{name}={}", quoted(value)));
+        let words = std::iter::once(&self.program).chain(&self.args).map(|word| quoted(word));
+        env.chain(words).collect::<Vec<_>>().join(" ")
+    }
+
+    /// Prints the line, runs the program on this terminal and prints the time it took.
+    ///
+    /// # Errors
+    /// When the program cannot start or does not end with success.
+    pub fn run(&self) -> Result<()> {
+        println!("$ {}", self.line());
+        let start = Instant::now();
+        let status = self.command().status().map_err(|error| self.cannot_start(&error))?;
+        println!("  {}", seconds(start.elapsed().as_secs_f64()));
+        if status.success() {
+            return Ok(());
+        }
+        Err(Failure::new(format!("`{}` failed with {status}", self.line())))
+    }
+
+    /// Prints the line, runs the program and keeps what it prints.
+    ///
+    /// # Errors
+    /// When the program cannot start. Its own failure is in the answer.
+    pub fn capture(&self) -> Result<Captured> {
+        println!("$ {}", self.line());
+        let start = Instant::now();
+        let output = self.command().output().map_err(|error| self.cannot_start(&error))?;
+        println!("  {}", seconds(start.elapsed().as_secs_f64()));
+        let text = [output.stdout, output.stderr].concat();
+        Ok(Captured {
+            success: output.status.success(),
+            text: String::from_utf8_lossy(&text).into_owned(),
+        })
+    }
+
+    /// Runs the program silently and answers its standard output.
+    ///
+    /// # Errors
+    /// When the program cannot start or does not end with success; the sentence holds what it
+    /// printed as an error.
+    pub fn read(&self) -> Result<String> {
+        let output = self.command().output().map_err(|error| self.cannot_start(&error))?;
+        if output.status.success() {
+            return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+        }
+        let reason = String::from_utf8_lossy(&output.stderr);
+        Err(Failure::new(format!("`{}` failed: {}", self.line(), reason.trim())))
+    }
+
+    /// Whether the program can be started and ends with success; prints nothing.
+    pub fn answers(&self) -> bool {
+        self.command().output().is_ok_and(|output| output.status.success())
+    }
+
+    fn command(&self) -> Command {
+        let mut command = Command::new(&self.program);
+        command.args(&self.args).current_dir(&self.folder).stdin(Stdio::null());
+        command.envs(self.env.iter().map(|(name, value)| (name, value)));
+        // `cargo xtask` runs below cargo, which describes the package xtask to us; none of it is
+        // meant for what we run, and build scripts that watch such variables would run again.
+        for (name, _) in std::env::vars_os() {
+            if is_of_outer_cargo(&name) {
+                command.env_remove(name);
+            }
+        }
+        command
+    }
+
+    fn cannot_start(&self, error: &std::io::Error) -> Failure {
+        Failure::new(format!("cannot start `{}`: {error}", self.line()))
+    }
+}
+
+fn is_of_outer_cargo(name: &OsStr) -> bool {
+    let name = name.to_string_lossy();
+    name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_") || name == "CARGO"
+}
+
+/// Quotes a word for a POSIX shell when it needs quoting.
+fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_=+./,:@%".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        return word.to_owned();
+    }
+    format!("'{}'", word.replace('\'', r"'\''"))
+}
+
+/// A duration in seconds as people read it: `0.4 s`, `3 min 20 s`, `2 h 05 min`.
+pub fn seconds(value: f64) -> String {
+    let whole = value.round() as u64;
+    match whole {
+        0..60 => format!("{value:.1} s"),
+        60..3600 => format!("{} min {:02} s", whole / 60, whole % 60),
+        _ => format!("{} h {:02} min", whole / 3600, whole % 3600 / 60),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_printed_line_can_be_pasted_into_a_shell() {
+        let line = Invocation::cargo(Path::new("."), ["test", "--test", "loom_*"])
+            .env("RUSTFLAGS", "--cfg loom")
+            .arg("it's")
+            .line();
+        assert_eq!(line, r"RUSTFLAGS='--cfg loom' cargo test --test 'loom_*' 'it'\''s'");
+    }
+
+    #[test]
+    fn a_failing_program_is_named_with_its_status() {
+        let failure = Invocation::new(Path::new("."), "false").run().unwrap_err();
+        assert_eq!(failure.to_string(), "`false` failed with exit status: 1");
+    }
+
+    #[test]
+    fn a_missing_program_is_named() {
+        let failure = Invocation::new(Path::new("."), "no-such-program").run().unwrap_err();
+        assert!(failure.to_string().starts_with("cannot start `no-such-program`: "));
+    }
+
+    #[test]
+    fn captured_output_holds_both_streams_and_the_verdict() {
+        let script = "echo out; echo err >&2; exit 3";
+        let captured =
+            Invocation::new(Path::new("."), "sh").args(["-c", script]).capture().unwrap();
+        assert_eq!(captured.text, "out\nerr\n");
+        assert!(!captured.success);
+    }
+
+    #[test]
+    fn durations_read_well() {
+        assert_eq!(seconds(0.44), "0.4 s");
+        assert_eq!(seconds(200.0), "3 min 20 s");
+        assert_eq!(seconds(7_500.0), "2 h 05 min");
+    }
+}

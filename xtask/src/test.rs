@@ -1,0 +1,16 @@
+//! `cargo xtask test`: every test that plain cargo runs.
+
+use crate::run::{Invocation, Result};
+use crate::workspace::Workspace;
+
+/// Unit tests, integration tests and documentation tests of the workspace, then the tests that need
+/// the test doubles.
+///
+/// # Errors
+/// When a test fails or does not compile.
+pub fn run(workspace: &Workspace) -> Result<()> {
+    let cargo = |args: &[&str]| Invocation::cargo(&workspace.root, args.iter().copied()).run();
+    cargo(&["test", "--workspace"])?;
+    cargo(&["test", "-p", "cortenkv-wal", "--features", "test-util"])?;
+    cargo(&["test", "-p", "cortenkv", "--features", "test-util"])
+}
