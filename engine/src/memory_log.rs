@@ -142,6 +142,7 @@ impl MemoryLog {
         LogStats {
             commits: tail.commits,
             records: tail.records,
+            records_held: read(&self.records).len() as u64,
             bytes: tail.bytes,
             bytes_raw: tail.bytes,
             segments: tail.next.segment,

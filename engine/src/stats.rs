@@ -63,6 +63,8 @@ pub struct LogStats {
     pub commits: u64,
     /// Records appended.
     pub records: u64,
+    /// Records that a database in memory holds; overwritten and deleted ones are gone. 0 on disk.
+    pub records_held: u64,
     /// Bytes appended, as they are stored.
     pub bytes: u64,
     /// Bytes appended, before compression.

@@ -9,6 +9,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use crate::bugs::{Bug, planted};
 use crate::commit::{COPY_UNDER_LOCK_BYTES_MAX, Commit};
 use crate::error::Result;
 use crate::format::{
@@ -164,7 +165,9 @@ impl Appender {
             around,
         )?;
         if around.durable > self.marked {
-            let mark = Mark { durable_seq: around.durable, wall_ms: around.space.clock.wall_ms() };
+            let durable_seq =
+                if planted(Bug::MarkTooEarly) { self.last_seq() } else { around.durable };
+            let mark = Mark { durable_seq, wall_ms: around.space.clock.wall_ms() };
             self.store_frame(|place| encode_mark(mark, place), around);
             self.marked = around.durable;
         }

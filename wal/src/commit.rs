@@ -3,10 +3,11 @@
 use std::cell::RefCell;
 
 use crate::batch::Batch;
+use crate::bugs::{Bug, planted};
 use crate::compress::{CODEC_NONE, CODEC_SNAPPY, CompressionGauge, compress};
 use crate::format::{
-    FRAME_HEADER_BYTES, GroupHeader, HeadWord, PREFIX_BYTES, Place, encode_group_header,
-    finish_head, padded, parse_record,
+    FRAME_HEADER_BYTES, GroupHeader, HeadWord, Mark, PREFIX_BYTES, Place, encode_group_header,
+    encode_mark, finish_head, padded, parse_record,
 };
 use crate::record::{Location, RecordRef, SeqNo};
 use crate::segment::{Position, Segment, record_ref};
@@ -175,6 +176,11 @@ impl Commit<'_> {
                 };
                 let header = encode_group_header(&header, &finished);
                 tail.store(at + FRAME_HEADER_BYTES as u64, &finished);
+                if planted(Bug::HalfBatch) {
+                    let mark = encode_mark(Mark { durable_seq: 0, wall_ms: 0 }, place);
+                    tail.store(at, &mark);
+                    return;
+                }
                 tail.store(
                     at + PREFIX_BYTES as u64,
                     header.get(PREFIX_BYTES..).unwrap_or_default(),

@@ -13,6 +13,7 @@ use std::time::Duration;
 use crate::appender::{Appender, Placed, Snapshot, Surroundings};
 use crate::background::{IntervalTimer, Signals};
 use crate::batch::Batch;
+use crate::bugs::{Bug, planted};
 use crate::commit::{Commit, with_commit};
 use crate::compress::CompressionGauge;
 use crate::error::{ClosedReason, Error, ErrorKind, Result};
@@ -97,7 +98,7 @@ impl Core {
         }
         with_commit(batch, &self.gauge, |commit| {
             let placed = self.place(commit, durability.is_durable())?;
-            if placed.behind {
+            if placed.behind && !planted(Bug::AcknowledgedBehindHole) {
                 self.wait_published(placed.seq);
             }
             if !durability.is_durable() {
@@ -141,7 +142,10 @@ impl Core {
         durability: Durability,
     ) -> Result<()> {
         if placed.segment.tail().is_staged() {
-            let segments = lock(&self.appender).unflushed();
+            let mut segments = lock(&self.appender).unflushed();
+            if planted(Bug::PredecessorNotFlushed) {
+                segments.drain(..segments.len() - 1);
+            }
             for (segment, end) in segments {
                 self.flush_segment(&segment, end)?;
             }
@@ -149,18 +153,15 @@ impl Core {
         commit.with_records(&placed.segment, placed.start, placed.seq, |records| {
             self.install(records)
         })?;
-        match durability {
+        let wakes_background = match durability {
             Durability::Interval(interval) => {
-                if self.timer.arm(interval, || self.options.clock.monotonic()) {
-                    self.signals.notify();
-                }
+                self.timer.arm(interval, || self.options.clock.monotonic())
             }
-            Durability::Checkpoint if self.options.checkpoint_threshold_bytes > 0 => {
-                if self.checkpoint_is_due() {
-                    self.signals.notify();
-                }
-            }
-            _ => {}
+            Durability::Checkpoint => self.checkpoint_is_due(),
+            _ => false,
+        };
+        if wakes_background {
+            self.signals.notify();
         }
         Ok(())
     }
@@ -174,10 +175,13 @@ impl Core {
     /// The sequence that must be durable before `seq` is acknowledged, if any.
     fn must_be_durable(&self, seq: SeqNo, durability: Durability) -> Option<SeqNo> {
         match durability {
-            Durability::Always | Durability::Group { .. } => Some(seq),
+            Durability::Always | Durability::Group { .. } => {
+                (!planted(Bug::AcknowledgedBeforeSync)).then_some(seq)
+            }
             // At most n - 1 acknowledged commits are unsynced, this one included.
             Durability::EveryN(n) => {
-                (seq.saturating_sub(self.train.durable()) >= u64::from(n)).then_some(seq)
+                let unsynced_max = u64::from(n) - u64::from(!planted(Bug::EveryNOffByOne));
+                (seq.saturating_sub(self.train.durable()) > unsynced_max).then_some(seq)
             }
             Durability::Interval(_) | Durability::Checkpoint | Durability::None => None,
         }
@@ -211,9 +215,27 @@ impl Core {
     }
 
     fn flush_segment(&self, segment: &Segment, end: u32) -> Result<()> {
-        segment.tail().flush(u64::from(end)).map_err(|e| {
-            self.latch.poison(Error::io(format!("cannot write {}", segment.path.display()), e))
-        })
+        match segment.tail().flush(u64::from(end)) {
+            Err(_) if planted(Bug::WriteErrorSwallowed) => Ok(()),
+            Err(e) => Err(self
+                .latch
+                .poison(Error::io(format!("cannot write {}", segment.path.display()), e))),
+            Ok(()) => Ok(()),
+        }
+    }
+
+    fn sync_segment(&self, segment: &Segment) -> Result<()> {
+        // DURABILITY: the commits of the group. A failed sync is never tried again.
+        let mut synced = segment.file.sync_data();
+        if synced.is_err() && planted(Bug::SyncRetried) {
+            synced = segment.file.sync_data();
+        }
+        self.counters.syncs.add(1);
+        match synced {
+            Err(_) if planted(Bug::SyncErrorIgnored) => Ok(()),
+            Err(e) => Err(self.latch.poison(Error::sync_failed(&segment.path, e))),
+            Ok(()) => Ok(()),
+        }
     }
 
     /// Reads a record; its checksum is verified.
@@ -275,13 +297,11 @@ impl Core {
         for (segment, end) in &snapshot.segments {
             self.flush_segment(segment, *end)?;
         }
-        for (segment, _) in &snapshot.segments {
-            // DURABILITY: the commits of the group. A failed sync is never tried again.
-            segment
-                .file
-                .sync_data()
-                .map_err(|e| self.latch.poison(Error::sync_failed(&segment.path, e)))?;
-            self.counters.syncs.add(1);
+        for (i, (segment, _)) in snapshot.segments.iter().enumerate() {
+            if planted(Bug::HoleBetweenSegments) && i + 1 < snapshot.segments.len() {
+                continue;
+            }
+            self.sync_segment(segment)?;
         }
         install_range(snapshot, self.handler.as_ref()).map_err(|e| self.latch.poison(e))
     }

@@ -27,6 +27,8 @@
 mod appender;
 mod background;
 mod batch;
+#[doc(hidden)]
+pub mod bugs;
 pub mod clock;
 mod commit;
 mod compress;

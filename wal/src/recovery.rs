@@ -23,6 +23,7 @@ use std::time::Duration;
 
 use crate::appender::Appender;
 use crate::background::{IntervalTimer, Signals};
+use crate::bugs::{Bug, planted};
 use crate::compress::CompressionGauge;
 use crate::core::{Core, SegmentTable};
 use crate::error::{Error, Result};
@@ -95,6 +96,7 @@ pub(crate) fn recover(
     let (chain, gap) = choose(&scans);
     let damaged_places = files.damaged_headers() + u64::from(gap.is_some());
     if options.damage == Damage::Refuse
+        && !planted(Bug::DamageTakenForEnd)
         && let Some(gap) = &gap
     {
         return Err(gap_error(&files, &scans, gap, &chain));
@@ -103,6 +105,9 @@ pub(crate) fn recover(
     let space = space(&lock, &options, &files);
     let plan = Plan::new(&files, &scans, &chain, gap.is_some() || damaged_places > 0, &space);
     let log_bytes = plan.kept_bytes();
+    if planted(Bug::RemovedBeforeReplaced) {
+        files.remove_leftovers(&space, &plan.kept, false);
+    }
     let rebuilt = rebuild(&space, plan.before, &plan.sources, log_bytes)?;
     let rebuilt_at = clock.monotonic();
     let mut report = RecoveryReport {
@@ -141,7 +146,11 @@ impl Plan {
         salvage: bool,
         space: &Space,
     ) -> Plan {
-        let seq_floor = chain.seq_max.saturating_add(SEQ_GAP) - 1;
+        let seq_floor = if planted(Bug::SequenceReused) {
+            chain.last_seq
+        } else {
+            chain.seq_max.saturating_add(SEQ_GAP) - 1
+        };
         let before = Before {
             predecessor: 0,
             end: Position { stored: 0, logical: 0 },
@@ -178,12 +187,21 @@ impl Plan {
                 plan.sources.push(Source { segment: Arc::clone(segment), range });
             }
         }
+        if planted(Bug::AppendedBehindTear) && plan.bytes_torn(scans, chain) > 0 {
+            plan.before.end.stored += 8;
+        }
         if salvage {
             plan.add_islands(files, scans, chain);
         }
         let islands: u64 = scans.values().map(Scan::island_bytes).sum();
         plan.bytes_cut = if salvage { 0 } else { islands };
         plan
+    }
+
+    /// Bytes behind the end of the last segment of the log that are no frames.
+    fn bytes_torn(&self, scans: &BTreeMap<u64, Scan>, chain: &Chain) -> u64 {
+        let last = chain.segments.last().and_then(|(id, _)| scans.get(id));
+        last.map_or(0, |scan| u64::from(scan.fault.is_some()))
     }
 
     /// Salvage: everything intact that is not part of the log by the rules is copied, too.
@@ -214,6 +232,7 @@ impl Plan {
 fn last_durable(segment: &Segment, end: Position, durable: u64) -> Option<(Position, u64)> {
     let mut at = Position { stored: HEADER_BYTES, logical: HEADER_BYTES };
     let mut found = None;
+    let durable = if planted(Bug::PageCacheTrusted) { u64::MAX } else { durable };
     let bytes = segment.bytes(0, end.stored as usize).ok()?;
     while at < end {
         let rest = bytes.get(at.stored as usize..).unwrap_or_default();

@@ -12,6 +12,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::bugs::{Bug, planted};
 use crate::clock::Clock;
 use crate::error::{Error, Result};
 use crate::format::{CHAIN_FRAME_BYTES, HEADER_BYTES, SEAL_FRAME_BYTES, SegmentHeader};
@@ -161,6 +162,9 @@ impl Space {
 
     /// Makes the content of a created segment durable, under its temporary name.
     pub(crate) fn sync_content(&self, segment: &Segment) -> Result<()> {
+        if planted(Bug::RenamedBeforeSync) {
+            return Ok(());
+        }
         // DURABILITY: the header and what recovery copied, before the name appears.
         segment.file.sync_data().map_err(|e| Error::sync_failed(&segment.path, e))
     }
@@ -174,6 +178,9 @@ impl Space {
     }
 
     pub(crate) fn sync_names(&self) -> Result<()> {
+        if planted(Bug::DirectoryNotSynced) {
+            return Ok(());
+        }
         // DURABILITY: the names of segments, before a record in them is acknowledged.
         self.vfs.sync_dir(&self.dir).map_err(|e| Error::sync_failed(&self.dir, e))
     }

@@ -143,6 +143,10 @@ pub trait Vfs: fmt::Debug + Send + Sync + 'static {
 }
 
 /// An open file. Handles may be shared by threads; offsets are explicit.
+#[expect(
+    clippy::len_without_is_empty,
+    reason = "a length costs a system call; nobody asks whether it is zero"
+)]
 pub trait VfsFile: fmt::Debug + Send + Sync + 'static {
     /// Reads at an offset; fewer bytes than asked for only at the end of the file.
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize>;

@@ -164,6 +164,7 @@ impl DurableLog {
         LogStats {
             commits: stats.commits,
             records: stats.records,
+            records_held: 0,
             bytes: stats.bytes_stored,
             bytes_raw: stats.bytes_raw,
             segments: stats.segments,

@@ -150,7 +150,7 @@ mod tests {
     fn crossed_and_touching_bounds_are_empty() {
         use Bound::{Excluded, Included, Unbounded};
         let crossed =
-            |start: Bound<&str>, end: Bound<&str>| is_crossed(&KeyRange::new((start, end)));
+            |start: Bound<&str>, end: Bound<&str>| is_crossed(&KeyRange::new::<&str>((start, end)));
         assert!(crossed(Included("b"), Included("a")));
         assert!(crossed(Included("a"), Excluded("a")));
         assert!(crossed(Excluded("a"), Excluded("a")));

@@ -128,7 +128,7 @@ pub(crate) fn parse_record(bytes: &[u8]) -> Option<(u64, RecordFields<'_>)> {
     let known = flags & !(FLAG_DELETE | FLAG_EXPIRY | FLAG_IN_GROUP) == 0;
     let delete = flags & FLAG_DELETE != 0;
     let in_group = flags & FLAG_IN_GROUP != 0;
-    let sound = known && padding.len() < 8 && !(delete && !value.is_empty());
+    let sound = known && padding.len() < 8 && (value.is_empty() || !delete);
     sound.then_some((seq, RecordFields { keyspace, delete, in_group, expires_at_ms, key, value }))
 }
 

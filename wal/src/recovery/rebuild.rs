@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use super::scan::Island;
 use crate::appender::start_chain;
+use crate::bugs::{Bug, planted};
 use crate::commit::finish_records;
 use crate::compress::CODEC_NONE;
 use crate::error::Result;
@@ -83,7 +84,9 @@ pub(super) fn rebuild(
                     "something else",
                 ));
             };
-            if frame.commit_seq().is_some() {
+            let is_delete = matches!(frame, Frame::Record { fields, .. } if fields.delete);
+            let forgotten = is_delete && planted(Bug::TombstoneNotCopied);
+            if frame.commit_seq().is_some() && !forgotten {
                 let raw = rest.get(..stored_bytes as usize).unwrap_or_default();
                 builder.copy(&frame, raw, left)?;
             }

@@ -1,0 +1,102 @@
+//! Deliberate defects, to prove that the suites can fail.
+//!
+//! Each is a cause that made another store lose or revive data. With the feature `seeded-bugs` one of them can be
+//! planted at run time, and `cargo xtask crash --bugs` shows that the general suites catch it; without the feature
+//! [`planted`] is `false` at compile time and nothing of it is left.
+
+#[cfg(feature = "seeded-bugs")]
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+
+macro_rules! bugs {
+    ($($(#[doc = $cause:literal])+ $variant:ident = $name:literal,)*) => {
+        /// What can be wrong.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        #[repr(u32)]
+        #[non_exhaustive]
+        #[allow(missing_docs, reason = "each variant is documented by its cause, some in one line with others")]
+        pub enum Bug { $($(#[doc = $cause])+ $variant,)* }
+
+        /// Every bug with its name and its cause.
+        #[cfg(feature = "seeded-bugs")]
+        const ALL: &[(Bug, &str, &str)] = &[$((Bug::$variant, $name, concat!($($cause),+)),)*];
+    };
+}
+
+bugs! {
+    /// An acknowledgement before the sync that covers it.
+    AcknowledgedBeforeSync = "acknowledged-before-sync",
+    /// EveryN lets one commit too many be unsynced.
+    EveryNOffByOne = "every-n-off-by-one",
+    /// A failed sync is taken for a good one.
+    SyncErrorIgnored = "sync-error-ignored",
+    /// A failed sync is tried again, and believed.
+    SyncRetried = "sync-retried",
+    /// A failed write is swallowed, and the next sync says OK.
+    WriteErrorSwallowed = "write-error-swallowed",
+    /// Created and renamed names are not synced.
+    DirectoryNotSynced = "directory-not-synced",
+    /// A file gets its name before its content is durable.
+    RenamedBeforeSync = "renamed-before-sync",
+    /// Old files are removed before their replacement is durable.
+    RemovedBeforeReplaced = "removed-before-replaced",
+    /// The log goes on behind a torn record.
+    AppendedBehindTear = "appended-behind-tear",
+    /// Damage in the middle is taken for the end.
+    DamageTakenForEnd = "damage-taken-for-end",
+    /// A segment is synced before its predecessor.
+    HoleBetweenSegments = "hole-between-segments",
+    /// A relaxed commit in a new segment is handed to the kernel without the end of the old one.
+    PredecessorNotFlushed = "predecessor-not-flushed",
+    /// Recovery enters a segment whose predecessor is torn.
+    EnteredBehindTear = "entered-behind-tear",
+    /// Sequence numbers are given out again.
+    SequenceReused = "sequence-reused",
+    /// The records of a batch stand alone.
+    HalfBatch = "half-batch",
+    /// After a restart the page cache is taken for the disk.
+    PageCacheTrusted = "page-cache-trusted",
+    /// A relaxed commit is acknowledged behind the hole of a preempted writer.
+    AcknowledgedBehindHole = "acknowledged-behind-hole",
+    /// A mark says "durable" of what is only published, so a torn tail looks like damage.
+    MarkTooEarly = "mark-too-early",
+    /// Recovery does not copy deletes, so older values return.
+    TombstoneNotCopied = "tombstone-not-copied",
+    /// Recovery offers expiring records without their expiry.
+    ExpiryDropped = "expiry-dropped",
+    /// The index takes the version that came last, not the newest.
+    LastAppliedWins = "last-applied-wins",
+    /// A manifest edit is used before it is durable.
+    ManifestNotSynced = "manifest-not-synced",
+    /// CURRENT names a manifest that is not durable yet.
+    CurrentBeforeManifest = "current-before-manifest",
+}
+
+#[cfg(feature = "seeded-bugs")]
+static PLANTED: AtomicU32 = AtomicU32::new(u32::MAX);
+
+/// Whether a bug is planted.
+#[cfg(feature = "seeded-bugs")]
+pub fn planted(bug: Bug) -> bool {
+    PLANTED.load(Relaxed) == bug as u32
+}
+
+/// Whether a bug is planted: never, in this build.
+#[cfg(not(feature = "seeded-bugs"))]
+#[inline(always)]
+pub const fn planted(_: Bug) -> bool {
+    false
+}
+
+/// Plants the bug of a name for the rest of the process; false for a name that there is not.
+#[cfg(feature = "seeded-bugs")]
+pub fn plant(name: &str) -> bool {
+    let bug = ALL.iter().find(|(_, known, _)| *known == name);
+    PLANTED.store(bug.map_or(u32::MAX, |(bug, _, _)| *bug as u32), Relaxed);
+    bug.is_some()
+}
+
+/// Names and causes of every bug.
+#[cfg(feature = "seeded-bugs")]
+pub fn list() -> impl Iterator<Item = (&'static str, &'static str)> {
+    ALL.iter().map(|(_, name, cause)| (*name, cause.trim()))
+}
