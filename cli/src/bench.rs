@@ -200,9 +200,9 @@ fn key(n: u64, seed: u64) -> [u8; 16] {
 
 /// The finaliser of SplitMix64; a bijection.
 fn mix(n: u64) -> u64 {
-    let n = (n ^ n >> 30).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    let n = (n ^ n >> 27).wrapping_mul(0x94D0_49BB_1331_11EB);
-    n ^ n >> 31
+    let n = (n ^ (n >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    let n = (n ^ (n >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    n ^ (n >> 31)
 }
 
 /// SplitMix64.
@@ -211,7 +211,7 @@ struct Random(u64);
 impl Random {
     fn below(&mut self, end: u64) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        (u128::from(mix(self.0)) * u128::from(end) >> 64) as u64
+        ((u128::from(mix(self.0)) * u128::from(end)) >> 64) as u64
     }
 }
 
@@ -238,7 +238,7 @@ impl Report {
 
     fn write(&self, output: &mut Output) -> Result<()> {
         let mut table = Table::new();
-        table.load_preset(presets::NOTHING);
+        table.load_style(presets::NOTHING);
         table.set_header(["", "count", "per second", "P50", "P99", "longest"]);
         for figures in &self.measured {
             let Figures { name, count, per_second, p50_ns, p99_ns, longest_ns } = figures;

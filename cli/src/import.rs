@@ -181,7 +181,7 @@ fn load(
         };
         let message = format!("{}: {rejected}", source.place());
         if strict {
-            let before = source.position_before()?;
+            let before = source.position()?;
             loader.commit(before)?;
             return Err(Failure::new(
                 Exit::Partial,
@@ -189,7 +189,7 @@ fn load(
             ));
         }
         loader.skip();
-        meter.rejected(&format!("{message}; skipped"), loader.totals().skipped);
+        meter.rejected(&format!("{message}; skipped"));
     }
 }
 

@@ -106,7 +106,7 @@ fn table(path: &Path, disk: &Disk, stats: &Stats) -> Table {
         }),
     ];
     let mut table = Table::new();
-    table.load_preset(presets::NOTHING);
+    table.load_style(presets::NOTHING);
     for (name, figure) in rows {
         table.add_row([name.to_owned(), figure]);
     }

@@ -8,7 +8,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use crate::failure::{Exit, Failure, Result};
-use crate::import::source::{Position, Size};
+use crate::import::source::Position;
 use crate::text;
 
 /// How many bytes before a position are remembered to recognise the file.
@@ -66,26 +66,17 @@ impl Input {
     /// # Errors
     /// When the file cannot be read.
     pub fn position(&self, bytes: u64, lines: u64) -> Result<Option<Position>> {
-        if !self.is_regular() {
+        if self.bytes_total().is_none() {
             return Ok(None);
         }
         let tail = self.tail(bytes).map_err(|error| self.cannot_read(&error))?;
         Ok(Some(Position::Offset { bytes, lines, tail }))
     }
 
-    /// True for what can be read from any place.
-    pub fn is_regular(&self) -> bool {
-        let facts = self.file.as_ref().and_then(|file| file.metadata().ok());
-        facts.is_some_and(|facts| facts.is_file())
-    }
-
-    /// How long the file is.
-    pub fn size(&self) -> Size {
-        let facts = self.file.as_ref().and_then(|file| file.metadata().ok());
-        Size {
-            bytes: facts.filter(|facts| facts.is_file()).map(|facts| facts.len()),
-            records: None,
-        }
+    /// How long the file is; `None` for what cannot be read from any place.
+    pub fn bytes_total(&self) -> Option<u64> {
+        let facts = self.file.as_ref()?.metadata().ok()?;
+        facts.is_file().then_some(facts.len())
     }
 
     pub fn cannot_read(&self, error: &io::Error) -> Failure {
@@ -95,8 +86,9 @@ impl Input {
     /// The last bytes before an offset, in hex.
     fn tail(&self, end: u64) -> io::Result<String> {
         let Some(file) = &self.file else { return Ok(String::new()) };
-        let mut tail = vec![0; end.min(TAIL_BYTES) as usize];
-        file.read_exact_at(&mut tail, end - tail.len() as u64)?;
+        let start = end.saturating_sub(TAIL_BYTES);
+        let mut tail = vec![0; (end - start) as usize];
+        file.read_exact_at(&mut tail, start)?;
         Ok(text::hexed(&tail))
     }
 }

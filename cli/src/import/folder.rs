@@ -15,7 +15,7 @@ use cortenkv::VALUE_BYTES_MAX;
 
 use crate::failure::{Exit, Failure, Result};
 use crate::import::file::{self, Input};
-use crate::import::source::{Position, Record, Size, Source, Step};
+use crate::import::source::{Position, Record, Source, Step};
 use crate::{text, units};
 
 /// A source that walks a folder.
@@ -124,10 +124,6 @@ impl Source for Folder {
     }
 
     fn position(&self) -> Result<Option<Position>> {
-        Ok(self.last.as_ref().map(Place::position))
-    }
-
-    fn position_before(&self) -> Result<Option<Position>> {
         Ok(self.before_last.as_ref().map(Place::position))
     }
 
@@ -140,18 +136,17 @@ impl Source for Folder {
         self.bytes_read
     }
 
-    fn size(&self) -> Result<Size> {
+    fn bytes_total(&self) -> Result<Option<u64>> {
         let Walk { root, database, .. } = &self.walk;
         let cannot = |error| Failure::io("read the folder", Path::new(&self.name), &error);
         let mut walk = Walk::start(root.clone(), database.clone(), None).map_err(cannot)?;
-        let (mut files, mut bytes) = (0, 0);
+        let mut bytes = 0;
         while let Some(walked) = walk.next() {
             if let Walked::File(path) = walked {
-                files += 1;
                 bytes += fs::symlink_metadata(root.join(path)).map_or(0, |facts| facts.len());
             }
         }
-        Ok(Size { bytes: Some(bytes), records: Some(files) })
+        Ok(Some(bytes))
     }
 
     fn passed_over(&self) -> Option<String> {

@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 use crate::failure::Result;
 use crate::import::file::Input;
 use crate::import::lines::{self, Line, Lines};
-use crate::import::source::{Position, Record, Size, Source, Step};
+use crate::import::source::{Position, Record, Source, Step};
 use crate::text;
 
 /// The members of an object as they are written: numbers keep their digits.
@@ -59,10 +59,6 @@ impl Source for JsonLines {
         self.lines.position()
     }
 
-    fn position_before(&self) -> Result<Option<Position>> {
-        self.lines.position_before()
-    }
-
     fn place(&self) -> String {
         self.lines.place()
     }
@@ -71,8 +67,8 @@ impl Source for JsonLines {
         self.lines.bytes_read()
     }
 
-    fn size(&self) -> Result<Size> {
-        Ok(self.lines.size())
+    fn bytes_total(&self) -> Result<Option<u64>> {
+        Ok(self.lines.bytes_total())
     }
 }
 

@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader, Read};
 
 use crate::failure::Result;
 use crate::import::file::Input;
-use crate::import::source::{Position, Size};
+use crate::import::source::Position;
 
 /// LIMIT: the longest line in bytes: the longest value with half of its characters escaped.
 const LINE_BYTES_MAX: usize = 64 << 20;
@@ -92,19 +92,11 @@ impl Lines {
         Ok(rest.map_err(|error| self.input.cannot_read(&error))? as u64)
     }
 
-    /// Behind the last line.
-    ///
-    /// # Errors
-    /// When the file cannot be read.
-    pub fn position(&self) -> Result<Option<Position>> {
-        self.input.position(self.behind.bytes, self.behind.lines)
-    }
-
     /// Before the last line.
     ///
     /// # Errors
     /// When the file cannot be read.
-    pub fn position_before(&self) -> Result<Option<Position>> {
+    pub fn position(&self) -> Result<Option<Position>> {
         self.input.position(self.before.bytes, self.before.lines)
     }
 
@@ -116,8 +108,8 @@ impl Lines {
         self.behind.bytes
     }
 
-    pub fn size(&self) -> Size {
-        self.input.size()
+    pub fn bytes_total(&self) -> Option<u64> {
+        self.input.bytes_total()
     }
 }
 

@@ -78,7 +78,7 @@ impl<'a> Loader<'a> {
         let is_full =
             self.batch_bytes + charge > BATCH_BYTES_MAX || self.batch.len() >= BATCH_RECORDS_MAX;
         if is_full && !self.batch.is_empty() {
-            self.commit(source.position_before()?)?;
+            self.commit(source.position()?)?;
         }
         match ttl {
             Some(ttl) => self.batch.put_with_ttl(&keyspace, key, value, ttl),

@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use crate::failure::{Result, complain, note};
 use crate::import::loader::Totals;
-use crate::import::source::{Size, Source};
+use crate::import::source::Source;
 use crate::units;
 
 const LINE_INTERVAL: Duration = Duration::from_secs(5);
@@ -21,7 +21,7 @@ const REPORTS_MAX: u64 = 100;
 /// The progress of one run.
 pub struct Meter {
     display: Display,
-    size: Size,
+    bytes_total: Option<u64>,
     started: Duration,
     /// What earlier runs did.
     before: Totals,
@@ -58,17 +58,17 @@ impl Meter {
     /// When the size of the source cannot be told.
     pub fn start(source: &dyn Source, before: Totals, quiet: bool) -> Result<Self> {
         let started = SystemClock.monotonic();
-        let (display, size) = if quiet {
-            (Display::Off, Size::default())
+        let (display, bytes_total) = if quiet {
+            (Display::Off, None)
         } else if io::stderr().is_terminal() {
-            let size = source.size()?;
-            (Display::Bar(bar(size)), size)
+            let bytes_total = source.bytes_total()?;
+            (Display::Bar(bar(bytes_total)), bytes_total)
         } else {
-            (Display::Lines { next_at: started + LINE_INTERVAL }, source.size()?)
+            (Display::Lines { next_at: started + LINE_INTERVAL }, source.bytes_total()?)
         };
         let bytes_before = source.bytes_read();
         let bytes_read = bytes_before;
-        Ok(Meter { display, size, started, before, bytes_before, bytes_read, reports: 0 })
+        Ok(Meter { display, bytes_total, started, before, bytes_before, bytes_read, reports: 0 })
     }
 
     /// Follows the import; cheap enough for every record.
@@ -90,7 +90,7 @@ impl Meter {
                 }
                 *next_at = now + LINE_INTERVAL;
                 let mut done = units::bytes(self.bytes_read);
-                if let Some(bytes) = self.size.bytes {
+                if let Some(bytes) = self.bytes_total {
                     done = format!("{done} of {}", units::bytes(bytes));
                 }
                 let records = units::count(totals.records);
@@ -191,11 +191,11 @@ impl Meter {
     }
 }
 
-fn bar(size: Size) -> ProgressBar {
-    let template = match size.bytes {
+fn bar(bytes_total: Option<u64>) -> ProgressBar {
+    let template = match bytes_total {
         Some(_) => "{wide_bar} {bytes}/{total_bytes}, {bytes_per_sec}, {eta} left, {msg}",
         None => "{spinner} {bytes}, {bytes_per_sec}, {msg}",
     };
-    let bar = size.bytes.map_or_else(ProgressBar::new_spinner, ProgressBar::new);
+    let bar = bytes_total.map_or_else(ProgressBar::new_spinner, ProgressBar::new);
     bar.with_style(ProgressStyle::with_template(template).expect("the template is right"))
 }

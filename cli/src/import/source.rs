@@ -54,13 +54,6 @@ impl Position {
     }
 }
 
-/// How much a source holds, as far as it can tell.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Size {
-    pub bytes: Option<u64>,
-    pub records: Option<u64>,
-}
-
 /// A stream of records.
 pub trait Source {
     /// The next record.
@@ -69,17 +62,11 @@ pub trait Source {
     /// When the source itself cannot be read any further.
     fn next(&mut self) -> Result<Step>;
 
-    /// Where to go on behind what [`Source::next`] gave last; `None` where a source cannot.
+    /// Where to go on with what [`Source::next`] gave last; `None` at the start, and where a source has no places.
     ///
     /// # Errors
     /// When the source cannot be read.
     fn position(&self) -> Result<Option<Position>>;
-
-    /// Where to go on with what [`Source::next`] gave last.
-    ///
-    /// # Errors
-    /// When the source cannot be read.
-    fn position_before(&self) -> Result<Option<Position>>;
 
     /// The name of the place of what [`Source::next`] gave last, for messages.
     fn place(&self) -> String;
@@ -87,11 +74,11 @@ pub trait Source {
     /// Bytes of the source that were read so far, those of earlier runs included.
     fn bytes_read(&self) -> u64;
 
-    /// How much there is in all.
+    /// Bytes that there are in all; `None` for a source that cannot tell.
     ///
     /// # Errors
     /// When the source cannot be read.
-    fn size(&self) -> Result<Size>;
+    fn bytes_total(&self) -> Result<Option<u64>>;
 
     /// What was passed over although it is no error, in words for the summary.
     fn passed_over(&self) -> Option<String> {

@@ -8,7 +8,7 @@ use csv::{ByteRecord, Reader, ReaderBuilder};
 
 use crate::failure::{Failure, Result};
 use crate::import::file::Input;
-use crate::import::source::{Position, Record, Size, Source, Step};
+use crate::import::source::{Position, Record, Source, Step};
 
 /// LIMIT: the longest row in bytes, as for lines; without a bound one forgotten quote takes the rest of the file.
 const ROW_BYTES_MAX: u64 = 64 << 20;
@@ -148,11 +148,6 @@ impl Source for Table {
     }
 
     fn position(&self) -> Result<Option<Position>> {
-        let Cursor { bytes, lines } = self.behind();
-        self.input.position(bytes, lines)
-    }
-
-    fn position_before(&self) -> Result<Option<Position>> {
         let Cursor { bytes, lines } = self.before;
         self.input.position(bytes, lines)
     }
@@ -165,8 +160,8 @@ impl Source for Table {
         self.behind().bytes
     }
 
-    fn size(&self) -> Result<Size> {
-        Ok(self.input.size())
+    fn bytes_total(&self) -> Result<Option<u64>> {
+        Ok(self.input.bytes_total())
     }
 }
 

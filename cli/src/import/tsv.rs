@@ -3,7 +3,7 @@
 use crate::failure::Result;
 use crate::import::file::Input;
 use crate::import::lines::{self, Line, Lines};
-use crate::import::source::{Position, Record, Size, Source, Step};
+use crate::import::source::{Position, Record, Source, Step};
 use crate::text;
 
 /// A source of TSV lines.
@@ -38,10 +38,6 @@ impl Source for Tsv {
         self.lines.position()
     }
 
-    fn position_before(&self) -> Result<Option<Position>> {
-        self.lines.position_before()
-    }
-
     fn place(&self) -> String {
         self.lines.place()
     }
@@ -50,8 +46,8 @@ impl Source for Tsv {
         self.lines.bytes_read()
     }
 
-    fn size(&self) -> Result<Size> {
-        Ok(self.lines.size())
+    fn bytes_total(&self) -> Result<Option<u64>> {
+        Ok(self.lines.bytes_total())
     }
 }
 
