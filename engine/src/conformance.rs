@@ -7,7 +7,6 @@
 //! conformance::run(&|| Arc::new(Db::open_in_memory().unwrap()) as Arc<dyn StorageEngine>);
 //! ```
 
-use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,6 +19,9 @@ use crate::storage_engine::{
     WriteOutcome,
 };
 use crate::write::{KEY_BYTES_MAX, VALUE_BYTES_MAX};
+
+#[path = "conformance/random.rs"]
+mod random;
 
 /// Makes an empty engine for one case.
 pub type Factory<'a> = &'a dyn Fn() -> Arc<dyn StorageEngine>;
@@ -43,7 +45,7 @@ pub const CASES: &[Case] = &[
     ("an_entry_without_life_is_nowhere", an_entry_without_life_is_nowhere),
     ("limits_are_refused_before_a_byte_is_written", limits_are_refused),
     ("a_closed_engine_answers_closed", a_closed_engine_answers_closed),
-    ("random_operations_agree_with_a_sorted_map", random_operations_agree),
+    ("random_operations_agree_with_a_sorted_map", random::random_operations_agree),
 ];
 
 /// Runs every case on an engine of its own.
@@ -358,67 +360,4 @@ fn a_closed_engine_answers_closed(engine: &dyn StorageEngine) {
     assert_eq!(engine.write(batch([put(space, b"k", b"v")])).wait().unwrap_err().code(), 7);
     assert_eq!(engine.keyspace("new").wait().unwrap_err().code(), 7);
     assert_eq!(engine.sync().wait().unwrap_err().code(), 7);
-}
-
-/// A small generator, so that a seed replays a run without a dependency.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, bound: u64) -> u64 {
-        // splitmix64 (Steele, Lea, Flood 2014).
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut word = self.0;
-        word = (word ^ (word >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        word = (word ^ (word >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        (word ^ (word >> 31)) % bound
-    }
-}
-
-/// The seed of the random case; `CORTENKV_SEED` replays another.
-fn seed() -> u64 {
-    std::env::var("CORTENKV_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or(1)
-}
-
-fn random_operations_agree(engine: &dyn StorageEngine) {
-    let seed = seed();
-    println!("seed {seed}; replay with CORTENKV_SEED={seed}");
-    let mut random = Random(seed);
-    let spaces = ["default", "one", "two"].map(|name| keyspace(engine, name));
-    let mut model: BTreeMap<(KeyspaceId, Bytes), Bytes> = BTreeMap::new();
-    for step in 0..400 {
-        let operations: Vec<Operation> = (0..=random.below(4))
-            .map(|_| {
-                let space = spaces[random.below(3) as usize];
-                let key = random.below(40).to_string();
-                match random.below(3) {
-                    0 => delete(space, key.as_bytes()),
-                    _ => put(space, key.as_bytes(), &vec![b'v'; random.below(200) as usize]),
-                }
-            })
-            .collect();
-        for operation in operations.clone() {
-            match operation {
-                Operation::Put { keyspace, key, value, .. } => {
-                    model.insert((keyspace, key), value);
-                }
-                Operation::Delete { keyspace, key } => {
-                    model.remove(&(keyspace, key));
-                }
-            }
-        }
-        commit(engine, operations);
-        let (space, key) =
-            (spaces[random.below(3) as usize], Bytes::from(random.below(40).to_string()));
-        let expected = model.get(&(space, key.clone())).cloned();
-        assert_eq!(value(engine, space, &key), expected, "seed {seed} step {step}");
-        if engine.capabilities().ordered && step % 20 == 0 {
-            let found = scan(engine, space, ScanRange::all(), 500);
-            let expected: Vec<(Bytes, Bytes)> = model
-                .iter()
-                .filter(|((keyspace, _), _)| *keyspace == space)
-                .map(|((_, key), value)| (key.clone(), value.clone()))
-                .collect();
-            assert_eq!(found, expected, "seed {seed} step {step}");
-        }
-    }
 }

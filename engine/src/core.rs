@@ -128,7 +128,12 @@ impl Core {
         if self.closed.swap(true, AcqRel) {
             return Ok(());
         }
-        self.log.close()
+        self.log.close()?;
+        // The log is whole; but after a failure outside it (of the manifest, say) nobody is told that all went well.
+        match self.latch.get() {
+            Some(cause) => Err(cause.clone()),
+            None => Ok(()),
+        }
     }
 
     /// Offers records to the index, all visible together.

@@ -63,6 +63,8 @@ pub(crate) mod public {
     #[cfg(all(feature = "test-util", not(feature = "wal")))]
     pub use super::manual_clock::ManualClock;
     #[cfg(all(feature = "test-util", feature = "wal"))]
+    pub use cortenkv_wal::TailKind;
+    #[cfg(all(feature = "test-util", feature = "wal"))]
     pub use cortenkv_wal::clock::ManualClock;
     #[cfg(feature = "wal")]
     pub use cortenkv_wal::vfs;

@@ -3,7 +3,31 @@
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
 
-use cortenkv::Db;
+use cortenkv::{Db, Durability};
+
+/// Databases of every kind that the build has: in memory, durable, relaxed.
+fn each_kind(test: impl Fn(&Db)) {
+    test(&Db::open_in_memory().unwrap());
+    if !Db::open_in_memory().unwrap().stats().build.wal {
+        return;
+    }
+    for durability in [Durability::group(), Durability::None] {
+        println!("on disk, durability {durability}");
+        let root = tempfile::tempdir().unwrap();
+        // Small segments, so that the log moves on to new ones meanwhile.
+        let builder = Db::builder(root.path().join("db")).segment_bytes(64 << 10);
+        test(&builder.durability(durability).build().unwrap());
+    }
+}
+
+/// Ends the other threads of a test, also when the thread that holds it fails.
+struct Done<'a>(&'a AtomicBool);
+
+impl Drop for Done<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Relaxed);
+    }
+}
 
 fn number(value: Option<bytes::Bytes>) -> u64 {
     value.map_or(0, |value| u64::from_be_bytes(value[..].try_into().unwrap()))
@@ -12,7 +36,10 @@ fn number(value: Option<bytes::Bytes>) -> u64 {
 // Rule 13: the keys of a batch change together, so of two reads the second is never older.
 #[test]
 fn stress_nobody_sees_half_a_batch() {
-    let db = Db::open_in_memory().unwrap();
+    each_kind(nobody_sees_half_a_batch);
+}
+
+fn nobody_sees_half_a_batch(db: &Db) {
     let other = db.keyspace("other").unwrap();
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
@@ -28,24 +55,27 @@ fn stress_nobody_sees_half_a_batch() {
                 }
             });
         }
-        for round in 1..=3000u64 {
+        let _done = Done(&done);
+        for round in 1..=1000u64 {
             let mut batch = db.batch();
-            batch.put(&db, "a", round.to_be_bytes()).put(&other, "b", round.to_be_bytes());
+            batch.put(db, "a", round.to_be_bytes()).put(&other, "b", round.to_be_bytes());
             if round % 2 == 0 {
                 batch.commit().unwrap();
             } else {
                 batch.commit_async().unwrap().wait().unwrap();
             }
         }
-        done.store(true, Relaxed);
     });
 }
 
 #[test]
 fn stress_compare_and_swap_loses_no_increment() {
+    each_kind(compare_and_swap_loses_no_increment);
+}
+
+fn compare_and_swap_loses_no_increment(db: &Db) {
     const THREADS: u64 = 4;
-    const ROUNDS: u64 = 300;
-    let db = Db::open_in_memory().unwrap();
+    const ROUNDS: u64 = 100;
     std::thread::scope(|scope| {
         for _ in 0..THREADS {
             scope.spawn(|| {
@@ -63,7 +93,7 @@ fn stress_compare_and_swap_loses_no_increment() {
         }
         // Plain writes beside it, to other keys.
         scope.spawn(|| {
-            for n in 0..1000u32 {
+            for n in 0..200u32 {
                 db.put(n.to_be_bytes(), "x").unwrap();
             }
         });
@@ -74,14 +104,15 @@ fn stress_compare_and_swap_loses_no_increment() {
 // Every key that stays during the whole scan comes exactly once, in order.
 #[test]
 fn stress_a_scan_beside_writers_keeps_order_and_misses_no_steady_key() {
-    let db = Db::open_in_memory().unwrap();
+    each_kind(a_scan_beside_writers_keeps_order_and_misses_no_steady_key);
+}
+
+fn a_scan_beside_writers_keeps_order_and_misses_no_steady_key(db: &Db) {
     if !db.stats().build.ordered {
         return;
     }
     let steady = |n: u32| (n * 2).to_be_bytes();
-    for n in 0..2000 {
-        db.put(steady(n), "steady").unwrap();
-    }
+    db.put_batch((0..2000).map(|n| (steady(n), "steady", None))).unwrap();
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
         scope.spawn(|| {
@@ -94,6 +125,7 @@ fn stress_a_scan_beside_writers_keeps_order_and_misses_no_steady_key() {
                 db.delete(odd).unwrap();
             }
         });
+        let _done = Done(&done);
         for round in 0..40 {
             let mut keys: Vec<_> = match round % 2 {
                 0 => db.keys().map(Result::unwrap).collect(),
@@ -106,6 +138,5 @@ fn stress_a_scan_beside_writers_keeps_order_and_misses_no_steady_key() {
             let evens = keys.iter().filter(|key| key[3] % 2 == 0).count();
             assert_eq!(evens, 2000);
         }
-        done.store(true, Relaxed);
     });
 }

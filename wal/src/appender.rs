@@ -51,6 +51,10 @@ pub(crate) struct Appender {
     next_seq: SeqNo,
     /// The largest sequence that a mark or chain frame says to be durable.
     marked: SeqNo,
+    /// The last commit that recovery found, and made durable.
+    recovered: SeqNo,
+    /// The numbers that this opening gives out are greater.
+    floor: SeqNo,
     /// Commits whose bytes are not published yet, or that wait behind one, in log order.
     in_flight: VecDeque<InFlight>,
     /// Segments with bytes that no sync has covered, in log order; the last is the one being written.
@@ -96,7 +100,8 @@ impl Appender {
     pub(crate) fn new(
         segment: Arc<Segment>,
         at: Position,
-        last_seq: SeqNo,
+        recovered: SeqNo,
+        floor: SeqNo,
         oldest: u64,
         log_bytes: u64,
     ) -> Self {
@@ -108,8 +113,10 @@ impl Appender {
         Appender {
             segment,
             at,
-            next_seq: last_seq + 1,
-            marked: last_seq,
+            next_seq: floor + 1,
+            marked: floor,
+            recovered,
+            floor,
             in_flight: VecDeque::new(),
             unsynced,
             uninstalled: None,
@@ -144,8 +151,9 @@ impl Appender {
 
     /// The end of the window to reserve ahead of need.
     pub(crate) fn window_end_wanted(&self, space: &Space) -> Option<u32> {
-        let reserve = space.reserve_bytes(self.segment.capacity);
-        let wanted = self.at.stored.saturating_add(2 * reserve).min(self.segment.capacity);
+        let capacity = self.segment.capacity;
+        let ahead = space.reserve_bytes(capacity) + space.window_bytes(capacity);
+        let wanted = self.at.stored.saturating_add(ahead).min(capacity);
         (self.segment.reserved.load(Ordering::Acquire) < wanted).then_some(wanted)
     }
 
@@ -394,6 +402,17 @@ impl Appender {
         }
     }
 
+    /// The commit that a durable watermark stands for. Until the first sync the watermark is the floor, which no commit
+    /// has: a frame that said so would make recovery look for commits that never were.
+    fn durable_commit(&self, durable: SeqNo) -> SeqNo {
+        if durable > self.floor { durable } else { self.recovered }
+    }
+
+    /// The id of the segment in which the published bytes end.
+    pub(crate) fn published_segment(&self) -> u64 {
+        self.limit().0
+    }
+
     /// Leaves the segment for the next, which was made ready (or is made now).
     fn rotate(&mut self, content_bytes: u32, around: &Surroundings<'_>) -> Result<()> {
         let next = match around.space.take(around.latch, content_bytes, self.log_bytes) {
@@ -414,7 +433,7 @@ impl Appender {
             predecessor: self.segment.id,
             predecessor_end: self.at.stored,
             predecessor_logical_end: self.at.logical,
-            durable_seq: around.durable,
+            durable_seq: self.durable_commit(around.durable),
             oldest: self.oldest,
             wall_ms: around.space.clock.wall_ms(),
             seq_floor: last_seq,

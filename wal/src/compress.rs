@@ -18,8 +18,10 @@ pub(crate) const COMPRESS_BYTES_MIN: usize = 4096;
 /// Keep a compressed commit only when it is smaller by this factor, in 1/256.
 const RATIO_MIN_256: u32 = 294; // 1.15
 /// Weight of one commit in the running ratio: 1/8.
+#[cfg(feature = "snappy")]
 const EWMA_SHIFT: u32 = 3;
 /// After commits that did not pay, one in so many is tried again.
+#[cfg(feature = "snappy")]
 const RETRY_EVERY: u32 = 32;
 
 /// Decides whether to try, by the running ratio of what was tried.

@@ -35,8 +35,13 @@ mod compress;
 mod core;
 mod error;
 mod format;
+#[cfg(feature = "test-util")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod install;
 mod latch;
+#[cfg(all(test, loom))]
+mod loom_models;
 mod metrics;
 mod options;
 mod record;
@@ -61,3 +66,8 @@ pub use record::{Location, Record, RecordKind, RecordRef, ReplayHandler, SeqNo};
 pub use recovery::RecoveryReport;
 pub use ticket::Ticket;
 pub use wal::Wal;
+
+/// The example of the README compiles and runs.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -10,10 +10,14 @@
 //! # Failure
 //! A crash at any point leaves files that the next open reads to the same log: new segments appear under their names
 //! only when they are complete and durable, and old ones go only after that.
-#![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#![cfg_attr(
+    not(test),
+    deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)
+)]
 
 mod chain;
 mod files;
+mod plan;
 mod rebuild;
 mod scan;
 
@@ -27,27 +31,24 @@ use crate::bugs::{Bug, planted};
 use crate::compress::CompressionGauge;
 use crate::core::{Core, SegmentTable};
 use crate::error::{Error, Result};
-use crate::format::{HEADER_BYTES, parse_frame};
+use crate::format::HEADER_BYTES;
 use crate::install::install_segment;
 use crate::latch::Latch;
 use crate::metrics::Counters;
 use crate::options::{Damage, Progress, WalOptions};
 use crate::record::ReplayHandler;
-use crate::segment::{Position, Segment};
+use crate::segment::Position;
 use crate::space::{Space, SpaceOptions};
 use crate::sync::{Condvar, Mutex, RwLock};
 use crate::train::{GatherGauge, Train};
 use crate::vfs::{DirLock, ForkSentinel};
 use chain::{Chain, Gap, choose};
 use files::Files;
-use rebuild::{Before, Rebuilt, Source, rebuild};
-use scan::{Island, Scan};
-
-/// Sequence numbers skip so many at each open: more than a power cut can have taken.
-const SEQ_GAP: u64 = 1 << 30;
-
-/// A last segment with less than this is copied into the new one, so that many short runs do not leave many files.
-const FOLD_BYTES_MAX: u32 = 64 << 10;
+use plan::{Plan, misplaced_end};
+use rebuild::{Rebuilt, rebuild};
+use scan::Scan;
+#[cfg(feature = "test-util")]
+pub(crate) use scan::scan;
 
 /// What an open found and did.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -94,7 +95,7 @@ pub(crate) fn recover(
     let mut files = Files::read(&lock, &options)?;
     let scans = files.scan(&options)?;
     let (chain, gap) = choose(&scans);
-    let damaged_places = files.damaged_headers() + u64::from(gap.is_some());
+    let gap = gap.or_else(|| misplaced_end(&files, &scans, &chain));
     if options.damage == Damage::Refuse
         && !planted(Bug::DamageTakenForEnd)
         && let Some(gap) = &gap
@@ -103,10 +104,18 @@ pub(crate) fn recover(
     }
     let scanned = clock.monotonic();
     let space = space(&lock, &options, &files);
-    let plan = Plan::new(&files, &scans, &chain, gap.is_some() || damaged_places > 0, &space);
+    let mut damaged_places = files.damaged_headers();
+    let plan = if gap.is_some() || damaged_places > 0 {
+        // Behind each damaged place that is not at an end stands something intact.
+        let islands: u64 = scans.values().map(|scan| scan.islands.len() as u64).sum();
+        damaged_places += u64::from(gap.is_some()).max(islands);
+        Plan::salvage(&files, &scans, &chain, gap.as_ref())?
+    } else {
+        Plan::new(&files, &scans, &chain, &space)?
+    };
     let log_bytes = plan.kept_bytes();
     if planted(Bug::RemovedBeforeReplaced) {
-        files.remove_leftovers(&space, &plan.kept, false);
+        files.remove_leftovers(&space, &plan.kept, &plan.set_aside);
     }
     let rebuilt = rebuild(&space, plan.before, &plan.sources, log_bytes)?;
     let rebuilt_at = clock.monotonic();
@@ -125,129 +134,9 @@ pub(crate) fn recover(
     };
     let segments = replay(&plan, &rebuilt, handler.as_ref(), &options, &mut report)?;
     report.replay_time = clock.monotonic().saturating_sub(rebuilt_at);
-    report.files_removed = files.remove_leftovers(&space, &plan.kept, damaged_places > 0);
+    report.files_removed = files.remove_leftovers(&space, &plan.kept, &plan.set_aside);
     let core = core(CoreParts { lock, options, handler, space, plan, rebuilt, segments })?;
     Ok((core, report))
-}
-
-/// Which segments stay as they are, and what is copied.
-struct Plan {
-    kept: Vec<(Arc<Segment>, Position)>,
-    sources: Vec<Source>,
-    before: Before,
-    bytes_cut: u64,
-}
-
-impl Plan {
-    fn new(
-        files: &Files,
-        scans: &BTreeMap<u64, Scan>,
-        chain: &Chain,
-        salvage: bool,
-        space: &Space,
-    ) -> Plan {
-        let seq_floor = if planted(Bug::SequenceReused) {
-            chain.last_seq
-        } else {
-            chain.seq_max.saturating_add(SEQ_GAP) - 1
-        };
-        let before = Before {
-            predecessor: 0,
-            end: Position { stored: 0, logical: 0 },
-            last_seq: 0,
-            durable: chain.durable,
-            oldest: chain.oldest,
-            seq_floor,
-        };
-        let mut plan = Plan { kept: Vec::new(), sources: Vec::new(), before, bytes_cut: 0 };
-        let fold = FOLD_BYTES_MAX.min(space.nominal_bytes(0) / 4);
-        // The newest segment with a durable commit: the sync that covered it covered everything before it.
-        let boundary = chain.segments.iter().rposition(|(id, end)| {
-            files
-                .segment(*id)
-                .is_some_and(|segment| last_durable(segment, *end, chain.durable).is_some())
-        });
-        for (i, (id, end)) in chain.segments.iter().enumerate() {
-            let Some(segment) = files.segment(*id) else { continue };
-            let durable = match boundary {
-                Some(boundary) if i < boundary => Some((*end, segment.last_seq())),
-                Some(boundary) if i == boundary => last_durable(segment, *end, chain.durable)
-                    .filter(|(end, _)| end.stored - HEADER_BYTES > fold),
-                _ => None,
-            };
-            if let Some((durable_end, last_seq)) = durable {
-                plan.kept.push((Arc::clone(segment), durable_end));
-                plan.before.predecessor = *id;
-                plan.before.end = durable_end;
-                plan.before.last_seq = last_seq;
-            }
-            let start = durable.map_or(HEADER_BYTES, |(durable_end, _)| durable_end.stored);
-            if start < end.stored {
-                let range = Island { start, end: end.stored };
-                plan.sources.push(Source { segment: Arc::clone(segment), range });
-            }
-        }
-        if planted(Bug::AppendedBehindTear) && plan.bytes_torn(scans, chain) > 0 {
-            plan.before.end.stored += 8;
-        }
-        if salvage {
-            plan.add_islands(files, scans, chain);
-        }
-        let islands: u64 = scans.values().map(Scan::island_bytes).sum();
-        plan.bytes_cut = if salvage { 0 } else { islands };
-        plan
-    }
-
-    /// Bytes behind the end of the last segment of the log that are no frames.
-    fn bytes_torn(&self, scans: &BTreeMap<u64, Scan>, chain: &Chain) -> u64 {
-        let last = chain.segments.last().and_then(|(id, _)| scans.get(id));
-        last.map_or(0, |scan| u64::from(scan.fault.is_some()))
-    }
-
-    /// Salvage: everything intact that is not part of the log by the rules is copied, too.
-    fn add_islands(&mut self, files: &Files, scans: &BTreeMap<u64, Scan>, chain: &Chain) {
-        for (id, scan) in scans {
-            let Some(segment) = files.segment(*id) else { continue };
-            let in_chain = chain.segments.iter().any(|(known, _)| known == id);
-            if let (false, Some(end)) = (in_chain, scan.end)
-                && end.stored > HEADER_BYTES
-            {
-                let range = Island { start: HEADER_BYTES, end: end.stored };
-                self.sources.push(Source { segment: Arc::clone(segment), range });
-            }
-            let islands = scan
-                .islands
-                .iter()
-                .map(|range| Source { segment: Arc::clone(segment), range: *range });
-            self.sources.extend(islands);
-        }
-    }
-
-    fn kept_bytes(&self) -> u64 {
-        self.kept.iter().map(|(_, end)| u64::from(end.stored)).sum()
-    }
-}
-
-/// The end of the last commit of a segment that is known to be durable, and that commit.
-fn last_durable(segment: &Segment, end: Position, durable: u64) -> Option<(Position, u64)> {
-    let mut at = Position { stored: HEADER_BYTES, logical: HEADER_BYTES };
-    let mut found = None;
-    let durable = if planted(Bug::PageCacheTrusted) { u64::MAX } else { durable };
-    let bytes = segment.bytes(0, end.stored as usize).ok()?;
-    while at < end {
-        let rest = bytes.get(at.stored as usize..).unwrap_or_default();
-        let Ok(Some((frame, stored_bytes))) = parse_frame(rest, segment.place(at.stored)) else {
-            break;
-        };
-        at.logical += frame.logical_bytes(stored_bytes);
-        at.stored += stored_bytes;
-        match frame.commit_seq() {
-            Some(seq) if seq > durable => break,
-            Some(seq) => found = Some((at, seq)),
-            None => {}
-        }
-    }
-    found
 }
 
 fn gap_error(files: &Files, scans: &BTreeMap<u64, Scan>, gap: &Gap, chain: &Chain) -> Error {
@@ -258,6 +147,10 @@ fn gap_error(files: &Files, scans: &BTreeMap<u64, Scan>, gap: &Gap, chain: &Chai
             let found =
                 found.map_or_else(|| "the end of the log".to_owned(), |fault| fault.to_string());
             Error::corruption(&files.path(*id), u64::from(*offset), expected, found)
+        }
+        Gap::End { id, predecessor } => {
+            let expected = format!("a place where a frame of segment {predecessor:016x} ends");
+            Error::corruption(&files.path(*id), u64::from(HEADER_BYTES), expected, "another place")
         }
         Gap::Missing { id } => Error::corruption(&files.path(*id), 0, expected, "no such file"),
         Gap::Unknown => Error::corruption(files.dir(), 0, expected, "no segment that is intact"),
@@ -324,7 +217,8 @@ fn core(parts: CoreParts) -> Result<Core> {
     let oldest = segments.keys().next().copied().unwrap_or(last.id);
     let seq = plan.before.seq_floor;
     let log_bytes = plan.kept_bytes();
-    let appender = Appender::new(last, rebuilt.at, seq, oldest, log_bytes);
+    let recovered = rebuilt.last_seq.max(plan.before.last_seq);
+    let appender = Appender::new(last, rebuilt.at, recovered, seq, oldest, log_bytes);
     let sentinel = ForkSentinel::new().map_err(|e| Error::io("cannot map a page of memory", e))?;
     Ok(Core {
         gauge: CompressionGauge::new(options.compression),

@@ -210,8 +210,16 @@ impl Segment {
         f: impl FnOnce(RecordRef<'_>) -> R,
     ) -> Result<R> {
         let damaged = |found: &str| self.corruption(group_start, "a compressed commit", found);
+        // A group that was noted by a scan may lie behind the end: it was copied away, and the file was cut.
+        let left = self.end().saturating_sub(group_start);
+        if left < FRAME_HEADER_BYTES as u32 {
+            return Err(damaged("the end of the segment"));
+        }
         let head =
             HeadWord::read(&self.bytes(group_start, 8)?).ok_or_else(|| damaged("nothing"))?;
+        if head.stored_bytes > left {
+            return Err(damaged("a length beyond the end of the segment"));
+        }
         let bytes = self.bytes(group_start, head.stored_bytes as usize)?;
         let frame = parse_frame(&bytes, self.place(group_start));
         let Ok(Some((Frame::Group { header, payload }, _))) = frame else {
@@ -228,14 +236,15 @@ impl Segment {
             .and_then(|start| offset.checked_sub(start + FRAME_HEADER_BYTES as u32))
             .ok_or_else(|| damaged("an offset outside it"))?;
         let mut scratch = Vec::new();
-        let raw = decompress(header.codec, payload, header.raw_bytes, &mut scratch)
-            .map_err(|fault| damaged(&fault.to_string()))?;
-        let record = raw.get(inner as usize..).and_then(|rest| {
-            let stored = HeadWord::read(rest)?.stored_bytes as usize;
-            parse_record(rest.get(..stored)?)
-        });
-        let (seq, fields) = record.ok_or_else(|| damaged("no record at the offset asked for"))?;
-        let seq = if seq == 0 { header.seq } else { seq };
+        let mut found = None;
+        // All records are looked at: only they tell where one starts, since the checksum is that of the group.
+        for_each_group_record(&header, payload, &mut scratch, &mut |at, seq, fields| {
+            if at == inner {
+                found = Some((seq, fields));
+            }
+        })
+        .map_err(|fault| damaged(&fault.to_string()))?;
+        let (seq, fields) = found.ok_or_else(|| damaged("no record at the offset asked for"))?;
         Ok(f(record_ref(Location { segment: self.id, offset }, seq, &fields)))
     }
 
@@ -253,24 +262,37 @@ impl Segment {
         scratch: &'a mut Vec<u8>,
         out: &mut impl FnMut(RecordRef<'a>),
     ) -> std::result::Result<(), GroupFault> {
-        if header.codec == CODEC_NONE && payload.len() != header.raw_bytes as usize {
-            return Err(GroupFault::Records);
-        }
-        let mut rest = decompress(header.codec, payload, header.raw_bytes, scratch)
-            .map_err(GroupFault::Payload)?;
-        let mut logical = start.logical + FRAME_HEADER_BYTES as u32;
-        for _ in 0..header.record_count {
-            let head = HeadWord::read(rest).ok_or(GroupFault::Records)?;
-            let (record, after) =
-                rest.split_at_checked(head.stored_bytes as usize).ok_or(GroupFault::Records)?;
-            let (seq, fields) = parse_record(record).ok_or(GroupFault::Records)?;
-            let seq = if seq == 0 { header.seq } else { seq };
-            out(record_ref(Location { segment: self.id, offset: logical }, seq, &fields));
-            logical += head.stored_bytes;
-            rest = after;
-        }
-        if rest.is_empty() { Ok(()) } else { Err(GroupFault::Records) }
+        let first = start.logical + FRAME_HEADER_BYTES as u32;
+        for_each_group_record(header, payload, scratch, &mut |at, seq, fields| {
+            out(record_ref(Location { segment: self.id, offset: first + at }, seq, &fields));
+        })
     }
+}
+
+/// The records of a group, each with its offset among them and its sequence. Nothing is allocated before the header is
+/// known to be possible.
+pub(crate) fn for_each_group_record<'a>(
+    header: &GroupHeader,
+    payload: &'a [u8],
+    scratch: &'a mut Vec<u8>,
+    out: &mut impl FnMut(u32, SeqNo, RecordFields<'a>),
+) -> std::result::Result<(), GroupFault> {
+    if header.codec == CODEC_NONE && payload.len() != header.raw_bytes as usize {
+        return Err(GroupFault::Records);
+    }
+    let mut rest = decompress(header.codec, payload, header.raw_bytes, scratch)
+        .map_err(GroupFault::Payload)?;
+    let mut at = 0;
+    for _ in 0..header.record_count {
+        let head = HeadWord::read(rest).ok_or(GroupFault::Records)?;
+        let (record, after) =
+            rest.split_at_checked(head.stored_bytes as usize).ok_or(GroupFault::Records)?;
+        let (seq, fields) = parse_record(record).ok_or(GroupFault::Records)?;
+        out(at, if seq == 0 { header.seq } else { seq }, fields);
+        at += head.stored_bytes;
+        rest = after;
+    }
+    if rest.is_empty() { Ok(()) } else { Err(GroupFault::Records) }
 }
 
 /// Why the records of a verified group cannot be read.
@@ -278,6 +300,15 @@ impl Segment {
 pub(crate) enum GroupFault {
     Payload(DecompressFault),
     Records,
+}
+
+impl std::fmt::Display for GroupFault {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            GroupFault::Payload(fault) => fault.fmt(f),
+            GroupFault::Records => f.write_str("records that do not fill it"),
+        }
+    }
 }
 
 pub(crate) fn record_ref<'a>(

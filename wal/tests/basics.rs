@@ -1,5 +1,7 @@
 //! The log on a real file system: what is appended is there after a reopen, in every mode and form.
 
+#![expect(clippy::disallowed_methods, reason = "a test looks at the directory from outside")]
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -9,10 +11,13 @@ use cortenkv_wal::{
     TailKind, Wal, WalOptions,
 };
 
+/// The newest version of a key: its sequence, its value unless it is deleted, its place.
+type Version = (u64, Option<Vec<u8>>, Location);
+
 /// Keeps the newest version of each key, as an index would.
 #[derive(Debug, Default)]
 struct Model {
-    state: Mutex<BTreeMap<Vec<u8>, (u64, Option<Vec<u8>>, Location)>>,
+    state: Mutex<BTreeMap<Vec<u8>, Version>>,
 }
 
 impl ReplayHandler for Model {

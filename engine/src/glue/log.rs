@@ -9,7 +9,9 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use cortenkv_wal::vfs::{DirLock, OsVfs, Vfs};
-use cortenkv_wal::{Background, Damage, ProgressCallback, ReplayHandler, Wal, WalOptions};
+use cortenkv_wal::{
+    Background, Damage, ProgressCallback, ReplayHandler, TailKind, Wal, WalOptions,
+};
 
 use crate::address::Location;
 use crate::error::{ClosedReason, Error, ErrorKind, Result};
@@ -30,22 +32,39 @@ thread_local! {
     static BATCH: RefCell<cortenkv_wal::Batch> = RefCell::default();
 }
 
-/// The file system to open on.
+/// The file system to open on, and how the log uses it.
 #[derive(Debug, Clone)]
 pub(crate) struct Platform {
     vfs: Arc<dyn Vfs>,
+    tail: TailKind,
+    window_bytes: u64,
 }
 
 impl Default for Platform {
     fn default() -> Self {
-        Platform { vfs: Arc::new(OsVfs::new()) }
+        Platform { vfs: Arc::new(OsVfs::new()), tail: TailKind::Auto, window_bytes: 0 }
     }
 }
 
 impl Builder {
     /// The file system that the directory lives on; the real one unless set.
     pub fn vfs(mut self, vfs: Arc<dyn Vfs>) -> Self {
-        self.options.platform = Platform { vfs };
+        self.options.platform.vfs = vfs;
+        self
+    }
+
+    /// How appended bytes reach the file, whatever the durability: for suites that go through every combination.
+    #[cfg(feature = "test-util")]
+    pub fn tail(mut self, tail: TailKind) -> Self {
+        self.options.platform.tail = tail;
+        self
+    }
+
+    /// Space is reserved in windows of this many bytes (a multiple of 4096, or 0 for the usual): small ones bring a
+    /// test to the end of a window soon.
+    #[cfg(feature = "test-util")]
+    pub fn window_bytes(mut self, window_bytes: u64) -> Self {
+        self.options.platform.window_bytes = window_bytes;
         self
     }
 }
@@ -112,6 +131,8 @@ fn wal_options(options: &Options) -> WalOptions {
         .durability(options.durability.into())
         .compression(options.compression == Compression::Snappy)
         .segment_bytes(options.segment_bytes)
+        .window_bytes(options.platform.window_bytes)
+        .tail(options.platform.tail)
         .checkpoint_threshold_bytes(options.checkpoint_threshold_bytes)
         .background(if options.manual { Background::Manual } else { Background::Thread })
         .damage(if options.salvage { Damage::Salvage } else { Damage::Refuse })

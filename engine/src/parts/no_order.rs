@@ -6,7 +6,7 @@ use crate::record::KeyspaceId;
 
 /// Keeps nothing.
 #[derive(Default)]
-pub(crate) struct KeyOrder;
+pub(crate) struct KeyOrder(());
 
 impl KeyOrder {
     pub(crate) fn insert(&self, _: KeyspaceId, _: &[u8]) {}

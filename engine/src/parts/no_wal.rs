@@ -14,7 +14,7 @@ use crate::ticket::Ticket;
 
 /// The file system to open on; there is none to choose.
 #[derive(Clone, Default)]
-pub(crate) struct Platform;
+pub(crate) struct Platform(());
 
 /// A log on disk, which this build cannot have.
 pub(crate) enum DurableLog {}
@@ -23,7 +23,7 @@ pub(crate) enum DurableLog {}
 pub(crate) enum Manifest {}
 
 pub(crate) fn open_durable(dir: &Path, options: &Options, _: &Arc<Installer>) -> Result<Opened> {
-    let Platform = options.platform;
+    let Platform(()) = options.platform;
     Err(Error::unsupported(format!(
         "{} cannot be opened: this build has no log on disk; enable the feature `wal`, or use Db::open_in_memory",
         dir.display()

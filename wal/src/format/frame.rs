@@ -16,6 +16,7 @@ use super::{
     HeadWord, Kind, OPTIONAL_KIND_MIN, Place, finish_crc, parse_record, record::PREFIX_BYTES,
 };
 use super::{RecordFields, finish_head};
+use crate::batch::COMMIT_BYTES_MAX;
 
 /// Bytes of a group before its records.
 pub(crate) const FRAME_HEADER_BYTES: usize = 24;
@@ -23,6 +24,11 @@ pub(crate) const MARK_FRAME_BYTES: usize = 24;
 pub(crate) const SEAL_FRAME_BYTES: usize = 24;
 pub(crate) const PURGE_FRAME_BYTES: usize = 24;
 pub(crate) const CHAIN_FRAME_BYTES: usize = 64;
+
+/// LIMIT: the largest sequence number. At 2^30 per open it lasts for 2^33 opens, and no sum of two overflows.
+pub(crate) const SEQ_MAX: u64 = (1 << 63) - 1;
+/// LIMIT: the longest commit as stored.
+const STORED_BYTES_MAX: usize = FRAME_HEADER_BYTES + COMMIT_BYTES_MAX;
 
 /// Why bytes are not a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -138,21 +144,42 @@ pub(crate) fn parse_frame(
     bytes: &[u8],
     place: Place,
 ) -> Result<Option<(Frame<'_>, u32)>, FrameFault> {
-    let Some(head) = HeadWord::read(bytes).filter(|head| head.encode() != 0) else {
-        return Ok(None);
-    };
-    let kind = Kind::from_byte(head.kind);
-    if kind.is_none() && head.kind < OPTIONAL_KIND_MIN {
-        return Err(FrameFault::Kind(head.kind));
-    }
-    let frame = bytes.get(..head.stored_bytes as usize).ok_or(FrameFault::Length)?;
+    let Some((head, frame)) = split_frame(bytes)? else { return Ok(None) };
     let (prefix, body) = frame.split_at_checked(PREFIX_BYTES).ok_or(FrameFault::Length)?;
     let seq = u64::from_le_bytes(*prefix.last_chunk().ok_or(FrameFault::Length)?);
     let expected = finish_crc(crc32c::crc32c(body), seq, place, head.stored_bytes, head.kind);
     if expected != head.crc {
         return Err(FrameFault::Checksum { expected, found: head.crc });
     }
-    let frame = match kind {
+    Ok(Some((decode_frame(head, frame)?, head.stored_bytes)))
+}
+
+/// As [`parse_frame`], for bytes whose checksum this process verified, or computed, a moment ago.
+pub(crate) fn parse_verified_frame(bytes: &[u8]) -> Result<Option<(Frame<'_>, u32)>, FrameFault> {
+    let Some((head, frame)) = split_frame(bytes)? else { return Ok(None) };
+    Ok(Some((decode_frame(head, frame)?, head.stored_bytes)))
+}
+
+/// The head word and the bytes that it claims; `None` at the end of the log.
+fn split_frame(bytes: &[u8]) -> Result<Option<(HeadWord, &[u8])>, FrameFault> {
+    let Some(head) = HeadWord::read(bytes).filter(|head| head.encode() != 0) else {
+        return Ok(None);
+    };
+    if Kind::from_byte(head.kind).is_none() && head.kind < OPTIONAL_KIND_MIN {
+        return Err(FrameFault::Kind(head.kind));
+    }
+    let frame = bytes.get(..head.stored_bytes as usize).ok_or(FrameFault::Length)?;
+    let is_commit = head.kind == Kind::Record as u8 || head.kind == Kind::Group as u8;
+    if is_commit && frame.len() > STORED_BYTES_MAX {
+        return Err(FrameFault::Length);
+    }
+    Ok(Some((head, frame)))
+}
+
+fn decode_frame(head: HeadWord, frame: &[u8]) -> Result<Frame<'_>, FrameFault> {
+    let (prefix, body) = frame.split_at_checked(PREFIX_BYTES).ok_or(FrameFault::Length)?;
+    let seq = u64::from_le_bytes(*prefix.last_chunk().ok_or(FrameFault::Length)?);
+    let decoded = match Kind::from_byte(head.kind) {
         None => Some(Frame::Unknown),
         Some(Kind::Record) => {
             parse_record(frame).map(|(seq, fields)| Frame::Record { seq, fields })
@@ -165,7 +192,7 @@ pub(crate) fn parse_frame(
         Some(Kind::Purge) => word(body, 0).map(|oldest| Frame::Purge { below: seq, oldest }),
         Some(Kind::Chain) => parse_chain(seq, body),
     };
-    Ok(Some((frame.ok_or(FrameFault::Content)?, head.stored_bytes)))
+    decoded.filter(|frame| frame.seq_shown() <= SEQ_MAX).ok_or(FrameFault::Content)
 }
 
 fn word(body: &[u8], at: usize) -> Option<u64> {
@@ -179,8 +206,27 @@ fn parse_group(seq: u64, body: &[u8]) -> Option<Frame<'_>> {
     let (codec, padding_bytes) = ((numbers >> 56) as u8 & 15, (numbers >> 60) as u8);
     let header = GroupHeader { seq, raw_bytes, record_count, codec, padding_bytes };
     let payload = body.get(8..body.len().checked_sub(padding_bytes as usize)?)?;
-    let sound = raw_bytes.is_multiple_of(8) && record_count > 0 && padding_bytes < 8;
+    let sound = raw_bytes.is_multiple_of(8)
+        && raw_bytes as usize <= COMMIT_BYTES_MAX
+        && record_count > 0
+        && padding_bytes < 8;
     sound.then_some(Frame::Group { header, payload })
+}
+
+/// The bytes of the records of what may be a group, by its form alone; `None` when it cannot be one.
+pub(crate) fn group_raw_bytes(frame: &[u8]) -> Option<usize> {
+    match parse_group(0, frame.get(PREFIX_BYTES..)?)? {
+        Frame::Group { header, payload } => {
+            let raw_bytes = header.raw_bytes as usize;
+            let possible = if header.codec == 0 {
+                payload.len() == raw_bytes
+            } else {
+                raw_bytes <= payload.len().saturating_mul(22).saturating_add(64)
+            };
+            possible.then_some(raw_bytes)
+        }
+        _ => None,
+    }
 }
 
 fn parse_chain(last_seq: u64, body: &[u8]) -> Option<Frame<'_>> {

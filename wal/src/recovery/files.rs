@@ -1,14 +1,17 @@
 //! The files of a log directory: found, opened, their headers checked, and the leftovers removed at the end.
-#![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#![cfg_attr(
+    not(test),
+    deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)
+)]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::scan::{Scan, scan};
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::{HEADER_BYTES, HeaderFault, SegmentHeader};
+use crate::format::{CHAIN_FRAME_BYTES, HEADER_BYTES, HeaderFault, SegmentHeader};
 use crate::options::{Background, Damage, Progress, WalOptions};
 use crate::segment::{Data, Position, SEGMENT_SPAN, Segment, file_name, parse_name};
 use crate::space::Space;
@@ -17,6 +20,14 @@ use crate::vfs::{DirLock, FileKind, OpenMode, Vfs, read_full_at};
 
 /// Logs smaller than this are scanned by one thread: starting another takes longer.
 const PARALLEL_BYTES_MIN: u64 = 8 << 20;
+
+/// LIMIT: the largest id of a segment. New ones come after all that are there, so a name at the end of the range
+/// would leave none.
+const ID_MAX: u64 = (1 << 63) - 1;
+
+/// LIMIT: no finished segment is shorter: its first window is reserved before it gets its name, and it is cut behind
+/// commits only.
+pub(super) const FILE_BYTES_MIN: u64 = HEADER_BYTES as u64 + CHAIN_FRAME_BYTES as u64;
 
 /// One segment file whose header is intact.
 pub(super) struct Found {
@@ -56,7 +67,12 @@ impl Files {
         let mut owner = None;
         for entry in listed {
             let Some((id, complete)) = parse_name(&entry.name) else { continue };
-            files.next_id = files.next_id.max(id.saturating_add(1));
+            if id > ID_MAX {
+                let path = files.dir.join(&entry.name);
+                let text = format!("no log has come to {}; move it away", path.display());
+                return Err(Error::new(ErrorKind::InvalidArgument, text));
+            }
+            files.next_id = files.next_id.max(id + 1);
             if entry.kind != FileKind::File {
                 return Err(Error::new(
                     ErrorKind::InvalidArgument,
@@ -67,7 +83,7 @@ impl Files {
                 ));
             }
             if complete {
-                files.open(id, entry.len, options, &mut owner)?;
+                files.open(id, options, &mut owner)?;
             } else {
                 files.temporary.push(entry.name);
             }
@@ -86,7 +102,6 @@ impl Files {
     fn open(
         &mut self,
         id: u64,
-        len: u64,
         options: &WalOptions,
         owner: &mut Option<(u64, [u8; 16], [u8; 16])>,
     ) -> Result<()> {
@@ -95,8 +110,9 @@ impl Files {
         let file = self.vfs.open(&path, OpenMode::Read).map_err(cannot)?;
         let mut start = [0; HEADER_BYTES as usize];
         let filled = read_full_at(file.as_ref(), &mut start, 0).map_err(cannot)?;
+        let len = file.len().map_err(cannot)?;
         let header = match SegmentHeader::decode(start.get(..filled).unwrap_or_default()) {
-            Ok(header) if header.id == id => header,
+            Ok(header) if header.id == id && len >= FILE_BYTES_MIN => header,
             Err(HeaderFault::Unsupported(what)) => {
                 let text = format!(
                     "{} was written by a newer version: {what}; upgrade to open it",
@@ -107,6 +123,10 @@ impl Files {
             Ok(_) | Err(HeaderFault::Damaged) if options.damage == Damage::Salvage => {
                 self.unreadable.push(id);
                 return Ok(());
+            }
+            Ok(header) if header.id == id => {
+                let found = format!("a file of {len} bytes");
+                return Err(Error::corruption(&path, len, "the start of a segment", found));
             }
             Ok(header) => {
                 let found = format!("that of segment {}", header.id);
@@ -189,13 +209,13 @@ impl Files {
         &mut self,
         space: &Space,
         kept: &[(Arc<Segment>, Position)],
-        set_aside: bool,
+        set_aside: &BTreeSet<u64>,
     ) -> u64 {
         let mut removed = 0;
         let leftovers = self.found.keys().chain(&self.unreadable);
         for id in leftovers.filter(|id| !kept.iter().any(|(segment, _)| segment.id == **id)) {
             let path = self.path(*id);
-            let gone = if set_aside {
+            let gone = if set_aside.contains(id) || self.unreadable.contains(id) {
                 self.vfs.rename(&path, &path.with_extension("seg.damaged"))
             } else {
                 self.vfs.remove_file(&path)

@@ -3,7 +3,10 @@
 //! After a failed sync the page cache shows bytes that are not on the disk, and says nothing of it; so bytes behind the
 //! last mark are not trusted but written again. The new segments are built under temporary names and appear together:
 //! the first of them last, since it is the one that connects the others to the log.
-#![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#![cfg_attr(
+    not(test),
+    deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)
+)]
 
 use std::sync::Arc;
 
@@ -12,7 +15,7 @@ use crate::appender::start_chain;
 use crate::bugs::{Bug, planted};
 use crate::commit::finish_records;
 use crate::compress::CODEC_NONE;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::format::{
     CHAIN_FRAME_BYTES, ChainFrame, FRAME_HEADER_BYTES, Frame, HEADER_BYTES, HeadWord, PREFIX_BYTES,
     Place, SEAL_FRAME_BYTES, finish_head, parse_frame,
@@ -57,12 +60,13 @@ pub(super) fn rebuild(
     sources: &[Source],
     log_bytes: u64,
 ) -> Result<Rebuilt> {
-    let last_copied = last_commit(sources)?.unwrap_or(before.last_seq);
+    let last_copied = last_commit(sources)?.unwrap_or(0).max(before.last_seq);
     let mut builder = Builder {
         space,
         before,
         last_copied,
         log_bytes,
+        newest: before.last_seq,
         done: Vec::new(),
         current: None,
         copied: 0,
@@ -97,6 +101,26 @@ pub(super) fn rebuild(
     builder.finish()
 }
 
+/// The smallest commit of a source.
+pub(super) fn first_commit(source: &Source) -> Result<Option<u64>> {
+    let Source { segment, range } = source;
+    let bytes = segment.bytes(range.start, (range.end - range.start) as usize)?;
+    let mut at = range.start;
+    while at < range.end {
+        let rest = bytes.get((at - range.start) as usize..).unwrap_or_default();
+        match parse_frame(rest, segment.place(at)) {
+            Ok(Some((frame, stored_bytes))) => {
+                if frame.commit_seq().is_some() {
+                    return Ok(frame.commit_seq());
+                }
+                at += stored_bytes;
+            }
+            _ => break,
+        }
+    }
+    Ok(None)
+}
+
 /// The largest commit in the sources.
 fn last_commit(sources: &[Source]) -> Result<Option<u64>> {
     let mut last = None;
@@ -120,6 +144,8 @@ struct Builder<'a> {
     before: Before,
     last_copied: u64,
     log_bytes: u64,
+    /// The last commit that the new log has so far.
+    newest: u64,
     done: Vec<(Arc<Segment>, Position)>,
     current: Option<(Arc<Segment>, Position)>,
     copied: u64,
@@ -133,6 +159,8 @@ impl Builder<'_> {
         let segment = self.space.create(content, self.log_bytes)?;
         let first = self.current.is_none();
         if let Some(finished) = self.current.take() {
+            // Staged bytes would else fill the memory, segment by segment.
+            flush(&finished)?;
             self.done.push(finished);
         }
         let (predecessor, end, last_seq) = match self.done.last() {
@@ -160,6 +188,11 @@ impl Builder<'_> {
     }
 
     fn copy(&mut self, frame: &Frame<'_>, raw: &[u8], left: u64) -> Result<()> {
+        let seq = frame.commit_seq().unwrap_or(0);
+        if seq <= self.newest {
+            // Salvage finds commits in a file and in the copy that an interrupted recovery made of it.
+            return Ok(());
+        }
         let stored_bytes = raw.len() as u32;
         let logical_bytes = frame.logical_bytes(stored_bytes);
         let seal = SEAL_FRAME_BYTES as u32;
@@ -171,6 +204,7 @@ impl Builder<'_> {
             self.begin(left)?;
         }
         let Some((segment, at)) = &mut self.current else { return Ok(()) };
+        self.newest = seq;
         store_copy(segment, at.stored, frame, raw);
         let start = *at;
         at.stored += stored_bytes;
@@ -178,18 +212,16 @@ impl Builder<'_> {
         if logical_bytes != stored_bytes {
             segment.note_compressed(start, *at);
         }
-        segment.advance(at.stored, frame.commit_seq().unwrap_or(0));
+        segment.advance(at.stored, seq);
         self.copied += u64::from(stored_bytes);
         Ok(())
     }
 
     fn finish(mut self) -> Result<Rebuilt> {
         self.done.extend(self.current.take());
-        for (segment, at) in &self.done {
-            let flushed = segment.tail().flush(u64::from(at.stored));
-            let place = || format!("cannot write {}", segment.path.display());
-            flushed.map_err(|e| crate::error::Error::io(place(), e))?;
-            self.space.sync_content(segment)?;
+        for finished in &self.done {
+            flush(finished)?;
+            self.space.sync_content(&finished.0)?;
         }
         // Newest first, and the one that connects them to the log after the others are durable.
         let (first, others) = self
@@ -210,6 +242,12 @@ impl Builder<'_> {
         let segments = self.done.into_iter().map(|(segment, _)| segment).collect();
         Ok(Rebuilt { segments, at, last_seq: self.last_copied, bytes_copied: self.copied })
     }
+}
+
+/// Hands the content of a new segment to the kernel.
+fn flush((segment, at): &(Arc<Segment>, Position)) -> Result<()> {
+    let place = || format!("cannot write {}", segment.path.display());
+    segment.tail().flush(u64::from(at.stored)).map_err(|e| Error::io(place(), e))
 }
 
 /// Stores a commit at a new place, with its old sequence number.

@@ -1,14 +1,19 @@
 //! Reads one segment from its first byte and says what is intact. Changes nothing and trusts nothing.
-#![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#![cfg_attr(
+    not(test),
+    deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)
+)]
 
-use crate::error::Result;
+use crate::compress::DecompressFault;
+use crate::error::{Error, ErrorKind, Result};
 use crate::format::{
-    ChainFrame, Frame, FrameFault, HEADER_BYTES, HeadWord, PREFIX_BYTES, parse_frame,
+    ChainFrame, Frame, FrameFault, HEADER_BYTES, HeadWord, Kind, MARK_FRAME_BYTES, group_raw_bytes,
+    parse_frame, parse_record,
 };
-use crate::segment::{Position, Segment};
+use crate::segment::{GroupFault, Position, Segment, for_each_group_record};
 
-/// LIMIT: bytes that the search behind a fault may checksum, in multiples of the segment: a hostile file cannot make
-/// an open take longer than a few passes over it.
+/// LIMIT: bytes of commits that the search behind a fault may verify, in multiples of the segment: a hostile file
+/// cannot make an open take longer than a few passes over it.
 const SEARCH_PASSES_MAX: usize = 4;
 
 /// Frames without a gap between them.
@@ -72,7 +77,7 @@ pub(crate) fn scan(segment: &Segment, file_bytes: u32) -> Result<Scan> {
         match parse_frame(rest, segment.place(at.stored)) {
             Ok(None) => break,
             Ok(Some((frame, stored_bytes))) => {
-                if !accept(&mut scan, segment, at, &frame, stored_bytes) {
+                if !accept(&mut scan, segment, at, &frame, stored_bytes)? {
                     scan.fault = Some(FrameFault::Content);
                     break;
                 }
@@ -86,7 +91,7 @@ pub(crate) fn scan(segment: &Segment, file_bytes: u32) -> Result<Scan> {
         }
     }
     scan.end = Some(at);
-    search(&mut scan, segment, &bytes, at.stored);
+    search(&mut scan, segment, &bytes, at.stored)?;
     Ok(scan)
 }
 
@@ -97,14 +102,17 @@ fn accept(
     at: Position,
     frame: &Frame<'_>,
     stored_bytes: u32,
-) -> bool {
+) -> Result<bool> {
     let first = at.stored == HEADER_BYTES;
-    if first != matches!(frame, Frame::Chain(_)) {
-        return false;
+    if first != matches!(frame, Frame::Chain(_)) || !is_whole(segment, at.stored, frame)? {
+        return Ok(false);
+    }
+    if frame.commit_seq().is_some_and(|seq| seq <= scan.last_seq) {
+        return Ok(false);
     }
     let logical_end = u64::from(at.logical) + u64::from(frame.logical_bytes(stored_bytes));
     if logical_end > u64::from(crate::segment::SEGMENT_SPAN) {
-        return false;
+        return Ok(false);
     }
     scan.next = None;
     match frame {
@@ -129,36 +137,84 @@ fn accept(
         Frame::Mark(_) | Frame::Purge { .. } | Frame::Unknown => {}
     }
     scan.note(frame);
-    true
+    Ok(true)
+}
+
+/// Whether a verified frame is a commit of its own whose records can be read, or no commit at all.
+///
+/// A checksum that is right says that these bytes were written, not that they make sense; what a log cannot be replayed
+/// with must be known before anything is changed. A codec that this build lacks is an error: the bytes are good.
+fn is_whole(segment: &Segment, at: u32, frame: &Frame<'_>) -> Result<bool> {
+    match frame {
+        // A part of a batch has a checksum of its own, but is nothing without the others.
+        Frame::Record { fields, .. } => Ok(!fields.in_group),
+        Frame::Group { header, payload } => {
+            let mut scratch = Vec::new();
+            let mut ignored = |_, _, _| {};
+            match for_each_group_record(header, payload, &mut scratch, &mut ignored) {
+                Ok(()) => Ok(true),
+                Err(GroupFault::Payload(fault @ DecompressFault::Codec(_))) => {
+                    let path = segment.path.display();
+                    let text =
+                        format!("{path} has, at byte {at}, {fault}; open it with one that has");
+                    Err(Error::new(ErrorKind::Unsupported, text))
+                }
+                Err(_) => Ok(false),
+            }
+        }
+        _ => Ok(true),
+    }
 }
 
 /// Looks for intact frames behind the place where the log seems to end, in steps of 8 bytes.
-fn search(scan: &mut Scan, segment: &Segment, bytes: &[u8], from: u32) {
+fn search(scan: &mut Scan, segment: &Segment, bytes: &[u8], from: u32) -> Result<()> {
     let mut budget = bytes.len().saturating_mul(SEARCH_PASSES_MAX);
     let mut at = from as usize;
-    while let Some(head) = bytes.get(at..).and_then(HeadWord::read) {
-        let stored_bytes = head.stored_bytes as usize;
-        let plausible = head.encode() != 0
-            && stored_bytes >= PREFIX_BYTES + 8
-            && stored_bytes <= bytes.len() - at
-            && stored_bytes <= budget;
-        if !plausible {
-            at += 8;
-            continue;
-        }
-        budget -= stored_bytes;
-        let rest = bytes.get(at..).unwrap_or_default();
-        match parse_frame(rest, segment.place(at as u32)) {
-            Ok(Some((frame, stored_bytes))) => {
-                scan.note(&frame);
-                let end = at as u32 + stored_bytes;
-                match scan.islands.last_mut() {
-                    Some(island) if island.end == at as u32 => island.end = end,
-                    _ => scan.islands.push(Island { start: at as u32, end }),
-                }
-                at = end as usize;
+    while let Some(rest) = bytes.get(at..).filter(|rest| rest.len() >= HeadWord::BYTES) {
+        let cost = plausible_cost(rest).filter(|cost| *cost <= budget);
+        at += match cost {
+            None => 8,
+            Some(cost) => {
+                budget -= cost;
+                note_island(scan, segment, rest, at as u32)?.unwrap_or(8) as usize
             }
-            _ => at += 8,
-        }
+        };
     }
+    Ok(())
+}
+
+/// The bytes to charge for verifying what stands at the start of `bytes`; `None` when its form alone shows that it is
+/// no frame. Values are arbitrary bytes, so without this look a search in them would soon have spent its budget.
+///
+/// Marks, seals and purges are short and therefore free: no file can make a search overlook what says that something
+/// was durable.
+fn plausible_cost(bytes: &[u8]) -> Option<usize> {
+    let head = HeadWord::read(bytes)?;
+    let stored_bytes = head.stored_bytes as usize;
+    let kind = Kind::from_byte(head.kind)?;
+    let frame = bytes.get(..stored_bytes)?;
+    match kind {
+        Kind::Mark | Kind::Seal | Kind::Purge => (stored_bytes == MARK_FRAME_BYTES).then_some(0),
+        // Only the first frame of a segment is one, and the search is behind that.
+        Kind::Chain => None,
+        Kind::Record => parse_record(frame).map(|_| stored_bytes),
+        Kind::Group => group_raw_bytes(frame).map(|raw_bytes| stored_bytes + raw_bytes),
+    }
+}
+
+/// Takes note of the frame at the start of `rest` if it is intact; its length.
+fn note_island(scan: &mut Scan, segment: &Segment, rest: &[u8], at: u32) -> Result<Option<u32>> {
+    let Ok(Some((frame, stored_bytes))) = parse_frame(rest, segment.place(at)) else {
+        return Ok(None);
+    };
+    if !is_whole(segment, at, &frame)? {
+        return Ok(None);
+    }
+    scan.note(&frame);
+    let end = at + stored_bytes;
+    match scan.islands.last_mut() {
+        Some(island) if island.end == at => island.end = end,
+        _ => scan.islands.push(Island { start: at, end }),
+    }
+    Ok(Some(stored_bytes))
 }

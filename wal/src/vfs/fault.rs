@@ -87,10 +87,12 @@ pub enum FaultKind {
     ShortWrite,
     /// A write takes no byte and reports no error; other operations succeed.
     ZeroWrite,
+    /// The call panics, as a defect in the thread that makes it would.
+    Panic,
 }
 
 impl FaultKind {
-    /// All kinds.
+    /// All kinds that a disk can show: all but `Panic`.
     pub const ALL: [FaultKind; 7] = [
         FaultKind::Io,
         FaultKind::StorageFull,
@@ -108,7 +110,7 @@ impl FaultKind {
             FaultKind::QuotaExceeded => Errno::DQUOT,
             FaultKind::Interrupted => Errno::INTR,
             FaultKind::TooManyFiles => Errno::MFILE,
-            FaultKind::ShortWrite | FaultKind::ZeroWrite => return None,
+            FaultKind::ShortWrite | FaultKind::ZeroWrite | FaultKind::Panic => return None,
         };
         Some(errno.into())
     }
@@ -228,11 +230,13 @@ fn strike(faults: &Mutex<Faults>, kind: OpKind) -> Option<FaultKind> {
         None => total,
     };
     let is_hit = if plan.for_good { number >= plan.number } else { number == plan.number };
-    let can_strike = kind == OpKind::Write || plan.fault.error().is_some();
-    if !is_hit || !can_strike {
+    let is_of_writes = matches!(plan.fault, FaultKind::ShortWrite | FaultKind::ZeroWrite);
+    if !is_hit || (is_of_writes && kind != OpKind::Write) {
         return None;
     }
     faults.counts.fired += 1;
+    drop(faults);
+    assert_ne!(plan.fault, FaultKind::Panic, "injected panic in {kind:?}");
     Some(plan.fault)
 }
 
@@ -360,5 +364,5 @@ impl VfsFile for FaultFile {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(any(loom, shuttle))))]
 mod tests;

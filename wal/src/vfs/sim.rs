@@ -55,7 +55,9 @@ mod stage;
 mod state;
 mod trace;
 
-#[cfg(test)]
+#[cfg(all(test, shuttle))]
+mod race;
+#[cfg(all(test, not(any(loom, shuttle))))]
 mod tests;
 
 pub use crash::{CrashVariant, DiskModel};

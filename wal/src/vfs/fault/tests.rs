@@ -152,6 +152,17 @@ fn a_failed_sync_of_a_simulated_file_loses_bytes_that_the_next_one_reports_durab
 }
 
 #[test]
+fn an_injected_panic_strikes_once_and_leaves_the_file_system_usable() {
+    let (_, faulty) = over_sim();
+    faulty.set_plan(Some(FaultPlan::nth_of(OpKind::SyncData, 0, FaultKind::Panic)));
+    let file = faulty.open(Path::new("a"), OpenMode::CreateNew).unwrap();
+    let sync = std::panic::AssertUnwindSafe(|| file.sync_data());
+    assert!(std::panic::catch_unwind(sync).is_err());
+    assert!(file.sync_data().is_ok());
+    assert_eq!(faulty.counts().fired(), 1);
+}
+
+#[test]
 #[should_panic(expected = "nobody is interrupted for ever")]
 fn interruption_for_good_is_refused() {
     let _ = FaultPlan::nth(0, FaultKind::Interrupted).for_good();

@@ -48,7 +48,8 @@ impl SimFile {
     }
 }
 
-/// Lets other threads store between the start and the end of a sync when a checker schedules them.
+/// Lets other threads store between the start and the end of a sync when a checker schedules them; so a sync under a
+/// checker works inside of one of its runs only.
 pub(super) fn race_window() {
     #[cfg(any(loom, shuttle))]
     crate::sync::thread::yield_now();

@@ -4,7 +4,6 @@
 //! made and counted.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
@@ -30,7 +29,7 @@ impl Image {
     /// Adds a file, or replaces one, with the directories above it.
     pub fn insert(&mut self, path: impl AsRef<Path>, bytes: Vec<u8>) {
         let path = normalize(path.as_ref());
-        self.insert_dir(path.parent().unwrap_or(Path::new("")));
+        self.insert_dir(parent(&path));
         self.files.insert(path, Arc::new(Content::new(bytes)));
     }
 
@@ -166,7 +165,7 @@ pub(super) fn normalize(path: &Path) -> Arc<Path> {
 
 /// The directory that holds a normalized path; the root for the root.
 pub(super) fn parent(path: &Path) -> &Path {
-    path.parent().unwrap_or(Path::new(OsStr::new("")))
+    path.parent().unwrap_or(Path::new(""))
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use crate::vfs::write_all_at;
 
 mod bytes;
 mod live;
+mod model;
 mod names;
 mod protocol;
 

@@ -40,8 +40,8 @@ fn sectors_of_an_overwritten_block_are_at_any_stage_they_went_through() {
     let pages: BTreeSet<_> = [0xA, 0xB, 0xC].map(|stage| vec![stage; 2]).into();
     let draws =
         (0..300).map(|seed| crash(&sim, Posix, V::Arbitrary(1), seed).read("a").unwrap()[0]);
-    let newest = draws.filter(|stage| *stage == 0xC).count();
-    assert!((75..125).contains(&newest), "three stages are equally likely, not {newest} of 300");
+    let oldest = draws.filter(|stage| *stage == 0xA).count();
+    assert!((75..125).contains(&oldest), "three stages are equally likely, not {oldest} of 300");
     assert_eq!(sector_stages(&sim, V::Arbitrary(1)), pages, "pages of 4 KiB tear whole");
     assert_eq!(sector_stages(&sim, V::Prefix), pages);
     let torn = sector_stages(&sim, V::PrefixTorn512);
