@@ -11,7 +11,8 @@ use cortenkv::{Compression, Durability, Keyspace, Scan};
 
 use crate::failure::{EXIT_CODES_HELP, Exit, Failure, Result};
 use crate::{
-    bench, count, delete, export, get, import, keyspaces, put, scan, stats, text, units, verify,
+    bench, count, delete, export, get, import, keyspaces, put, repair, scan, stats, text, units,
+    verify,
 };
 
 /// The shell tool of the Cortenkv embedded key-value store
@@ -60,6 +61,8 @@ enum Command {
     Stats(stats::Options),
     /// Read every record through its checksum, and compare scan and get
     Verify(verify::Options),
+    /// Give up what is damaged, and keep every commit that is intact
+    Repair(repair::Options),
     /// A quick look at speed, in a temporary database or on the data of an existing one
     Bench(bench::Options),
 }
@@ -78,6 +81,7 @@ impl Cli {
             Command::Keyspaces(options) => keyspaces::run(options, quiet),
             Command::Stats(options) => stats::run(options, quiet),
             Command::Verify(options) => verify::run(options, quiet),
+            Command::Repair(options) => repair::run(options, quiet),
             Command::Bench(options) => bench::run(options, quiet),
         }
     }

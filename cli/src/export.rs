@@ -16,7 +16,7 @@ Examples:
   corten export db > entries.jsonl
   corten export db --all -o backup.jsonl
   corten export db --format tsv --prefix city: | cut -f1
-  corten export damaged --all --salvage | corten import new -
+  corten export db --all | corten import copy -
 
 JSON lines hold key, value and expiry, what is not UTF-8 in hex; with --all the keyspace as well.
 TSV holds key and value, with \\\\, \\t, \\n, \\r and \\xHH for what would break the line; expiries are lost.";
@@ -42,9 +42,6 @@ pub struct Options {
     /// Write to this new file instead of standard output
     #[arg(long, short, value_name = "PATH")]
     output: Option<PathBuf>,
-    /// Open a damaged database, and export what is intact
-    #[arg(long)]
-    salvage: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -71,8 +68,7 @@ pub fn run(options: Options, quiet: bool) -> Result<()> {
             "TSV has no place for the keyspace; use --format jsonl with --all, or export one --keyspace at a time",
         ));
     }
-    let salvage = options.salvage;
-    let db = open::open(&options.db, quiet, |builder| builder.salvage(salvage))?;
+    let db = open::existing(&options.db, quiet)?;
     let keyspaces = chosen(&db, &options)?;
     let mut writer = Writer {
         output: match &options.output {

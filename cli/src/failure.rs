@@ -120,7 +120,7 @@ impl From<Error> for Failure {
     }
 }
 
-/// The sentence of an error of the engine; for a damaged file with its place.
+/// The sentence of an error of the engine: for a damaged file with its place, for a full disk with what to do.
 pub fn describe(error: &Error) -> String {
     match error.kind() {
         ErrorKind::Corruption { file, offset, .. } => {
@@ -132,6 +132,12 @@ pub fn describe(error: &Error) -> String {
             } else {
                 format!("{sentence} ({place})")
             }
+        }
+        ErrorKind::StorageFull => {
+            let sentence = error.to_string();
+            // Some sentences say it themselves.
+            let hint = if sentence.contains("free some") { "" } else { "; free some space there" };
+            sentence + hint
         }
         _ => error.to_string(),
     }

@@ -27,8 +27,8 @@ use std::path::{Path, PathBuf};
 
 use crate::args::{Target, WriteOptions};
 use crate::failure::{Exit, Failure, Result, note};
-use crate::open;
 use crate::output::Output;
+use crate::{open, units};
 
 use checkpoint::Checkpoint;
 use file::Input;
@@ -125,7 +125,8 @@ pub fn run(options: Options, quiet: bool) -> Result<()> {
     let db = open::or_create(path, quiet, |builder| options.write.apply(builder))?;
     let target = db.keyspace(keyspace)?;
 
-    let fields = serde_json::json!([options.key, options.value, options.raw]).to_string();
+    let Options { key, value, delimiter, raw, .. } = &options;
+    let fields = serde_json::json!([key, value, delimiter, raw]).to_string();
     let mut checkpoint = Checkpoint::open(&db, &input, &[format.name(), &fields, keyspace])?;
     let start = checkpoint.load(options.restart)?;
     let mut source = make_source(&options, format, input, start.position.as_ref())?;
@@ -152,13 +153,12 @@ pub fn run(options: Options, quiet: bool) -> Result<()> {
 }
 
 fn partial(totals: Totals) -> Result<()> {
-    match totals.skipped {
-        0 => Ok(()),
-        skipped => Err(Failure::new(
-            Exit::Partial,
-            format!("{skipped} records were skipped; all others are in the database"),
-        )),
+    if totals.skipped == 0 {
+        return Ok(());
     }
+    let skipped = units::counted(totals.skipped, "record");
+    let message = format!("{skipped} of the source skipped; everything else is in the database");
+    Err(Failure::new(Exit::Partial, message))
 }
 
 fn load(

@@ -3,7 +3,7 @@
 //! # Layout
 //! - `args`: the command line as a whole, and the arguments that several commands share
 //! - one file per command: `import`, `export`, `put`, `get`, `delete`, `scan`, `count`, `keyspaces`, `stats`,
-//!   `verify`, `bench`
+//!   `verify`, `repair`, `bench`
 //! - `failure`: exit codes and messages; `output`: standard output and files; `open`: opening a database
 //! - `text`, `entry`, `units`: how bytes, entries and quantities are written and read
 //!
@@ -26,6 +26,7 @@ mod keyspaces;
 mod open;
 mod output;
 mod put;
+mod repair;
 mod scan;
 mod stats;
 mod text;

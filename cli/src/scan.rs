@@ -5,8 +5,8 @@ use cortenkv::Scan;
 use crate::args::{Range, Target};
 use crate::entry::{Format, Line};
 use crate::failure::{Exit, Failure, Result, complain, describe};
-use crate::open;
 use crate::output::Output;
+use crate::{open, units};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -115,10 +115,7 @@ impl Damage {
             None => Ok(()),
             Some(exit) => Err(Failure::new(
                 exit,
-                format!(
-                    "{} entries could not be read; `corten verify` tells where the damage is",
-                    self.entries
-                ),
+                format!("could not read {}", units::counted(self.entries, "record")),
             )),
         }
     }

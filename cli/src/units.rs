@@ -17,6 +17,11 @@ pub fn count(n: u64) -> String {
     out
 }
 
+/// A count and its noun, in the plural where there is not just one.
+pub fn counted(n: u64, noun: &str) -> String {
+    format!("{} {noun}{}", count(n), if n == 1 { "" } else { "s" })
+}
+
 /// `1536` as `1.5 KiB`.
 pub fn bytes(n: u64) -> String {
     const UNITS: [&str; 5] = ["KiB", "MiB", "GiB", "TiB", "PiB"];
@@ -113,6 +118,7 @@ mod tests {
         );
         let times = [5, 1_230, 45_600, 789_000_000].map(|ns| time(Duration::from_nanos(ns)));
         assert_eq!(times, ["5 ns", "1.23 us", "45.6 us", "789 ms"]);
+        assert_eq!([counted(1, "file"), counted(2000, "file")], ["1 file", "2,000 files"]);
         assert_eq!(rate(10, Duration::from_millis(500)), 20);
     }
 

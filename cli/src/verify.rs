@@ -21,7 +21,7 @@ Examples:
 
 Exit code 4 when something is damaged; each damage is named with file and offset. Bytes that a crash left half written
 behind the last intact commit are no damage: they are cut off by opening, and reported.
-To save what is intact: corten export DB --all --salvage | corten import NEW -";
+`corten repair` keeps what is intact.";
 
 /// LIMIT: problems that are reported one by one.
 const PROBLEMS_MAX: usize = 100;
@@ -198,9 +198,10 @@ impl Report {
 
     fn write(&self, path: &Path, output: &mut Output) -> Result<()> {
         if let Some(opened) = &self.opened {
-            let (records, segments) = (units::count(opened.records), units::count(opened.segments));
+            let records = units::counted(opened.records, "record");
+            let segments = units::counted(opened.segments, "segment");
             let bytes = units::bytes(opened.bytes);
-            output.line(&format!("log: {records} records, {bytes} in {segments} segments"))?;
+            output.line(&format!("log: {records}, {bytes} in {segments}"))?;
             if opened.bytes_cut > 0 {
                 let cut = units::bytes(opened.bytes_cut);
                 output.line(&format!("log: {cut} behind the last intact commit were cut off"))?;
@@ -214,8 +215,7 @@ impl Report {
         let path = text::visible(&path.display().to_string());
         match self.problems_total {
             0 => output.line(&format!("{path} is intact")),
-            1 => output.line(&format!("{path} is damaged: 1 problem")),
-            n => output.line(&format!("{path} is damaged: {} problems", units::count(n))),
+            n => output.line(&format!("{path} is damaged: {}", units::counted(n, "problem"))),
         }
     }
 }

@@ -35,8 +35,9 @@ impl Input {
         }
         let cannot = |error| Failure::io("open", path, &error);
         let name = path.display().to_string();
-        let whole = fs::canonicalize(path).map_err(cannot)?;
         let file = File::open(path).map_err(cannot)?;
+        // A pipe under a name of its own (`<(..)` in a shell) has no whole path.
+        let whole = fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
         Ok(Input { name, path: Some(whole), file: Some(file) })
     }
 
@@ -48,6 +49,7 @@ impl Input {
         let Some(file) = &self.file else { return Ok((Box::new(io::stdin().lock()), 0, 0)) };
         let cannot = |error| self.cannot_read(&error);
         let mut reader = file.try_clone().map_err(cannot)?;
+        // Without a position the file is at its start: nothing was read of it before.
         let Some(Position::Offset { bytes, lines, tail }) = start else {
             return Ok((Box::new(reader), 0, 0));
         };
@@ -79,6 +81,25 @@ impl Input {
         facts.is_file().then_some(facts.len())
     }
 
+    /// How many lines end between an offset and the next text: a reader of rows stops within a line break, and passes
+    /// over blank lines. `None` for what cannot be read from any place.
+    pub fn line_breaks_at(&self, mut offset: u64) -> Option<u64> {
+        self.bytes_total()?;
+        let mut breaks = 0;
+        let mut chunk = [0; 4096];
+        loop {
+            let read = self.file.as_ref()?.read_at(&mut chunk, offset).ok()?;
+            let blank =
+                chunk[..read].iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
+            breaks += chunk[..blank].iter().filter(|byte| **byte == b'\n').count() as u64;
+            if blank < chunk.len() {
+                return Some(breaks);
+            }
+            offset += blank as u64;
+        }
+    }
+
+    /// The failure of a read.
     pub fn cannot_read(&self, error: &io::Error) -> Failure {
         Failure::new(Exit::Io, format!("cannot read {}: {error}", self.name))
     }

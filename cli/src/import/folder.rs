@@ -151,8 +151,8 @@ impl Source for Folder {
 
     fn passed_over(&self) -> Option<String> {
         let Walk { links, specials, .. } = self.walk;
-        let links = (links > 0).then(|| format!("{} symbolic links", units::count(links)));
-        let specials = (specials > 0).then(|| format!("{} special files", units::count(specials)));
+        let links = (links > 0).then(|| units::counted(links, "symbolic link"));
+        let specials = (specials > 0).then(|| units::counted(specials, "special file"));
         let words: Vec<String> = links.into_iter().chain(specials).collect();
         (!words.is_empty()).then(|| format!("{} passed over", words.join(" and ")))
     }

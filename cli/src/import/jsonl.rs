@@ -1,9 +1,7 @@
 //! JSON lines: one object a line, with a key field that the user names or in the form that `corten export` writes.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
-use cortenkv::{Clock, SystemClock};
 use serde_json::value::RawValue;
 
 use crate::failure::Result;
@@ -104,8 +102,8 @@ fn exported(object: &Object<'_>) -> Result<Record, String> {
         .ok_or("no field \"key\" or \"key_hex\"; --key names the field that is the key")??;
     let value = bytes(object, "value").ok_or("no field \"value\" or \"value_hex\"")??;
     let keyspace = object.get("keyspace").map(|raw| string("keyspace", raw)).transpose()?;
-    let ttl = object.get("expires_at_ms").map(|raw| time_left(raw)).transpose()?;
-    Ok(Record { keyspace, key, value, ttl })
+    let expires_at_ms = object.get("expires_at_ms").map(|raw| milliseconds(raw)).transpose()?;
+    Ok(Record { keyspace, key, value, expires_at_ms })
 }
 
 /// The field of a name as text, or in hex under the name with `_hex`.
@@ -118,10 +116,9 @@ fn bytes(object: &Object<'_>, name: &str) -> Option<Result<Vec<u8>, String>> {
     Some(string(&name, raw).and_then(|digits| text::unhex(digits.as_bytes())))
 }
 
-fn time_left(raw: &RawValue) -> Result<Duration, String> {
-    let at_ms: u64 = serde_json::from_str(raw.get())
-        .map_err(|_| "the field \"expires_at_ms\" is no whole number".to_owned())?;
-    Ok(Duration::from_millis(at_ms.saturating_sub(SystemClock.wall_ms())))
+fn milliseconds(raw: &RawValue) -> Result<u64, String> {
+    serde_json::from_str(raw.get())
+        .map_err(|_| "the field \"expires_at_ms\" is no whole number".to_owned())
 }
 
 /// A string as its text, a number or a truth value as it is written.
@@ -198,7 +195,7 @@ mod tests {
         let record = Form::Exported.record(line.as_bytes()).unwrap();
         assert_eq!(record.keyspace.as_deref(), Some("users"));
         assert_eq!((&record.key[..], &record.value[..]), (&b"\xFF\x00"[..], &b"Ada"[..]));
-        assert_eq!(record.ttl, Some(Duration::ZERO), "1970 is over");
+        assert_eq!(record.expires_at_ms, Some(1));
         let reason = |line: &str| pair(&Form::Exported, line).unwrap_err();
         assert!(reason(r#"{"id": 1}"#).contains("--key"));
         assert!(reason(r#"{"key": "a", "value": 1}"#).contains("\"value\" is no string"));

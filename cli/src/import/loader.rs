@@ -1,9 +1,11 @@
 //! Records into atomic batches, each with the progress of the import in it.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use cortenkv::{
-    Batch, Db, ErrorKind, KEY_BYTES_MAX, Keyspace, RECORD_OVERHEAD_BYTES, VALUE_BYTES_MAX,
+    Batch, Clock, Db, ErrorKind, KEY_BYTES_MAX, Keyspace, RECORD_OVERHEAD_BYTES, SystemClock,
+    VALUE_BYTES_MAX,
 };
 use serde::{Deserialize, Serialize};
 
@@ -58,10 +60,6 @@ impl<'a> Loader<'a> {
     /// # Errors
     /// When the batch before it cannot be committed.
     pub fn add(&mut self, record: Record, source: &dyn Source) -> Result<Option<String>> {
-        if record.ttl.is_some_and(|ttl| ttl.is_zero()) {
-            self.totals.expired += 1;
-            return Ok(None);
-        }
         if let Some(reason) = over_limit(&record) {
             return Ok(Some(reason));
         }
@@ -72,7 +70,7 @@ impl<'a> Loader<'a> {
                 Err(reason) => return Ok(Some(reason)),
             },
         };
-        let Record { key, value, ttl, .. } = record;
+        let Record { key, value, expires_at_ms, .. } = record;
         let payload_bytes = key.len() + value.len();
         let charge = payload_bytes + RECORD_OVERHEAD_BYTES;
         let is_full =
@@ -80,9 +78,16 @@ impl<'a> Loader<'a> {
         if is_full && !self.batch.is_empty() {
             self.commit(source.position()?)?;
         }
-        match ttl {
-            Some(ttl) => self.batch.put_with_ttl(&keyspace, key, value, ttl),
+        match expires_at_ms {
             None => self.batch.put(&keyspace, key, value),
+            Some(at_ms) => {
+                // As late as can be: the database counts the time that is left from this call.
+                let Some(left_ms @ 1..) = at_ms.checked_sub(SystemClock.wall_ms()) else {
+                    self.totals.expired += 1;
+                    return Ok(None);
+                };
+                self.batch.put_with_ttl(&keyspace, key, value, Duration::from_millis(left_ms))
+            }
         };
         self.batch_bytes += charge;
         self.totals.records += 1;

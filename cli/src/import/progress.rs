@@ -81,7 +81,7 @@ impl Meter {
             Display::Off => {}
             Display::Bar(bar) => {
                 bar.set_position(self.bytes_read);
-                bar.set_message(format!("{} records", units::count(totals.records)));
+                bar.set_message(units::counted(totals.records, "record"));
             }
             Display::Lines { next_at } => {
                 let now = SystemClock.monotonic();
@@ -93,8 +93,8 @@ impl Meter {
                 if let Some(bytes) = self.bytes_total {
                     done = format!("{done} of {}", units::bytes(bytes));
                 }
-                let records = units::count(totals.records);
-                note(&format!("{records} records, {done}{}", self.rates(totals)));
+                let records = units::counted(totals.records, "record");
+                note(&format!("{records}, {done}{}", self.rates(totals)));
             }
         }
     }
@@ -134,10 +134,10 @@ impl Meter {
         is_complete: bool,
     ) -> String {
         let elapsed = self.elapsed();
-        let records = units::count(totals.records - self.before.records);
+        let records = units::counted(totals.records - self.before.records, "record");
         let bytes = units::bytes(totals.bytes - self.before.bytes);
         let mut summary = format!(
-            "imported {records} records, {bytes} of keys and values, in {}{}",
+            "imported {records}, {bytes} of keys and values, in {}{}",
             units::time(elapsed),
             self.rates(totals)
         );
@@ -146,14 +146,14 @@ impl Meter {
                 summary.push_str(&format!("; {} {words}", units::count(n)));
             }
         };
-        add(self.before.records, "records were imported before");
+        add(self.before.records, "imported before");
         add(totals.expired, "had expired");
         add(totals.skipped, "skipped");
         if let Some(words) = passed_over {
             summary.push_str(&format!("; {words}"));
         }
         if !is_complete {
-            summary.push_str("; not complete");
+            summary.push_str("; not complete, start it again to go on");
         }
         summary
     }

@@ -1,7 +1,5 @@
 //! What every source of an import gives: records one by one, and where each came from.
 
-use std::time::Duration;
-
 use serde::{Deserialize, Serialize};
 
 use crate::failure::Result;
@@ -13,8 +11,8 @@ pub struct Record {
     pub keyspace: Option<String>,
     pub key: Vec<u8>,
     pub value: Vec<u8>,
-    /// The time that is left of it; nothing is written when that is zero.
-    pub ttl: Option<Duration>,
+    /// When it ends, in milliseconds since 1970; nothing is written when that is over.
+    pub expires_at_ms: Option<u64>,
 }
 
 /// What a source gives next.
@@ -45,13 +43,6 @@ pub enum Position {
         /// The last bytes before it in hex, to tell whether the file is still the same.
         tail: String,
     },
-}
-
-impl Position {
-    /// The start of a file.
-    pub fn start() -> Self {
-        Position::Offset { bytes: 0, lines: 0, tail: String::new() }
-    }
 }
 
 /// A stream of records.

@@ -76,7 +76,7 @@ impl Table {
                 .delimiter(delimiter)
                 .from_reader(bounded)
         };
-        let (from, ..) = input.reader(Some(&Position::start()))?;
+        let (from, ..) = input.reader(None)?;
         let mut reader = rows(from);
         let mut row = ByteRecord::new();
         reader.read_byte_record(&mut row).map_err(|error| unreadable(&input, error))?;
@@ -141,7 +141,7 @@ impl Source for Table {
         self.before = self.behind();
         self.budget.set(ROW_BYTES_MAX);
         let read = self.reader.read_byte_record(&mut self.row);
-        match read.map_err(|error| unreadable(&self.input, error).before(self.line()))? {
+        match read.map_err(|error| unreadable(&self.input, error).before(self.place() + ": "))? {
             false => Ok(Step::End),
             true => Ok(self.record().map_or_else(Step::Rejected, Step::Record)),
         }
@@ -153,7 +153,12 @@ impl Source for Table {
     }
 
     fn place(&self) -> String {
-        format!("{}:{}", self.input.name, self.before.lines + 1)
+        let Cursor { bytes, lines } = self.before;
+        match self.input.line_breaks_at(bytes) {
+            Some(breaks) => format!("{}:{}", self.input.name, lines + breaks + 1),
+            // What was read of it is gone.
+            None => format!("{}, near line {}", self.input.name, lines + 1),
+        }
     }
 
     fn bytes_read(&self) -> u64 {
@@ -162,12 +167,6 @@ impl Source for Table {
 
     fn bytes_total(&self) -> Result<Option<u64>> {
         Ok(self.input.bytes_total())
-    }
-}
-
-impl Table {
-    fn line(&self) -> String {
-        format!("{}: ", self.place())
     }
 }
 
