@@ -11,10 +11,10 @@ use std::sync::Arc;
 
 use crate::bugs::{Bug, planted};
 use crate::commit::{COPY_UNDER_LOCK_BYTES_MAX, Commit};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::format::{
-    CHAIN_FRAME_BYTES, ChainFrame, HEADER_BYTES, HeadWord, MARK_FRAME_BYTES, Mark, PREFIX_BYTES,
-    PURGE_FRAME_BYTES, SEAL_FRAME_BYTES, encode_chain, encode_mark, encode_purge, encode_seal,
+    ChainFrame, MARK_FRAME_BYTES, Mark, PURGE_FRAME_BYTES, SEAL_FRAME_BYTES, encode_mark,
+    encode_purge, encode_seal,
 };
 use crate::latch::Latch;
 use crate::metrics::Counters;
@@ -22,6 +22,7 @@ use crate::record::SeqNo;
 use crate::segment::{Position, Segment};
 use crate::space::{Space, full};
 use crate::sync::atomic::Ordering;
+use crate::unsynced::Unsynced;
 
 /// What the appender needs of the log around it.
 pub(crate) struct Surroundings<'a> {
@@ -58,7 +59,7 @@ pub(crate) struct Appender {
     /// Commits whose bytes are not published yet, or that wait behind one, in log order.
     in_flight: VecDeque<InFlight>,
     /// Segments with bytes that no sync has covered, in log order; the last is the one being written.
-    unsynced: VecDeque<Unsynced>,
+    unsynced: Unsynced,
     /// From here on, commits wait for a leader to install them.
     uninstalled: Option<(Arc<Segment>, Position)>,
     /// The oldest segment of the log.
@@ -74,14 +75,6 @@ struct InFlight {
     start: Position,
     end: Position,
     done: bool,
-}
-
-#[derive(Debug)]
-struct Unsynced {
-    segment: Arc<Segment>,
-    synced: u32,
-    /// Where it ends, once it was left for the next.
-    sealed: Option<Position>,
 }
 
 /// What a leader makes durable.
@@ -105,11 +98,7 @@ impl Appender {
         oldest: u64,
         log_bytes: u64,
     ) -> Self {
-        let unsynced = VecDeque::from([Unsynced {
-            segment: Arc::clone(&segment),
-            synced: at.stored,
-            sealed: None,
-        }]);
+        let unsynced = Unsynced::new(&segment, at.stored);
         Appender {
             segment,
             at,
@@ -233,10 +222,7 @@ impl Appender {
     /// What is published but not synced.
     pub(crate) fn snapshot(&mut self) -> Snapshot {
         let (limit, seq) = (self.limit(), self.published());
-        let mut segments = self.unflushed();
-        segments.retain(|(segment, end)| {
-            self.unsynced.iter().any(|entry| entry.segment.id == segment.id && *end > entry.synced)
-        });
+        let segments = self.unsynced.up_to(limit);
         let covered = self
             .uninstalled
             .as_ref()
@@ -252,17 +238,7 @@ impl Appender {
 
     /// Every segment that may have published bytes waiting in memory, in order, each up to a stored offset.
     pub(crate) fn unflushed(&self) -> Vec<(Arc<Segment>, u32)> {
-        let limit = self.limit();
-        let mut segments = Vec::new();
-        for entry in &self.unsynced {
-            let last = entry.segment.id == limit.0;
-            let end = if last { limit.1 } else { entry.sealed.unwrap_or(limit.1) };
-            segments.push((Arc::clone(&entry.segment), end.stored));
-            if last {
-                break;
-            }
-        }
-        segments
+        self.unsynced.ends(self.limit())
     }
 
     /// Where the published bytes end: the segment, and the place in it.
@@ -274,33 +250,17 @@ impl Appender {
 
     /// The bytes of a snapshot are on the disk.
     pub(crate) fn note_synced(&mut self, snapshot: &Snapshot) {
-        for (segment, end) in &snapshot.segments {
-            if let Some(entry) =
-                self.unsynced.iter_mut().find(|entry| entry.segment.id == segment.id)
-            {
-                entry.synced = entry.synced.max(*end);
-            }
-        }
-        while self
-            .unsynced
-            .front()
-            .is_some_and(|first| first.sealed.is_some_and(|end| first.synced >= end.stored))
-        {
-            self.unsynced.pop_front();
-        }
+        self.unsynced.note_synced(&snapshot.segments);
     }
 
     /// Bytes that a power cut would take.
     pub(crate) fn unsynced_bytes(&self) -> u64 {
-        self.unsynced
-            .iter()
-            .map(|entry| u64::from(entry.sealed.unwrap_or(self.at).stored - entry.synced))
-            .sum()
+        self.unsynced.bytes(self.at)
     }
 
     /// True when a segment was filled and left, and not synced since.
     pub(crate) fn has_unsynced_seal(&self) -> bool {
-        self.unsynced.len() > 1
+        self.unsynced.has_seal()
     }
 
     /// Writes down what is durable, so that the next open has nothing to copy.
@@ -334,7 +294,7 @@ impl Appender {
         around: &Surroundings<'_>,
     ) {
         let frame = encode(self.segment.place(self.at.stored));
-        store_frame(&self.segment, self.at.stored, &frame);
+        self.segment.store_frame(self.at.stored, &frame);
         self.at.stored += frame.len() as u32;
         self.at.logical += frame.len() as u32;
         if self.in_flight.is_empty() {
@@ -390,15 +350,10 @@ impl Appender {
         let stalled = around.space.clock.monotonic().saturating_sub(started);
         around.counters.stalls.add(1);
         around.counters.stall_time_ns.add(stalled.as_nanos() as u64);
+        let has_reserve = priority && needed <= self.segment.reserved.load(Ordering::Acquire);
         match room {
-            Err(e) if e.is_storage_full() => {
-                if priority && needed <= self.segment.reserved.load(Ordering::Acquire) {
-                    return Ok(());
-                }
-                around.counters.full_refusals.add(1);
-                Err(full().caused_by(&e))
-            }
-            other => other,
+            Err(e) if e.is_storage_full() && has_reserve => Ok(()),
+            other => other.map_err(|e| refusal(e, around)),
         }
     }
 
@@ -415,19 +370,11 @@ impl Appender {
 
     /// Leaves the segment for the next, which was made ready (or is made now).
     fn rotate(&mut self, content_bytes: u32, around: &Surroundings<'_>) -> Result<()> {
-        let next = match around.space.take(around.latch, content_bytes, self.log_bytes) {
-            Ok(next) => next,
-            Err(e) if e.is_storage_full() => {
-                around.counters.full_refusals.add(1);
-                return Err(full().caused_by(&e));
-            }
-            Err(e) => return Err(e),
-        };
+        let taken = around.space.take(around.latch, content_bytes, self.log_bytes);
+        let next = taken.map_err(|e| refusal(e, around))?;
         let last_seq = self.last_seq();
         self.store_frame(|place| encode_seal(last_seq, next.id, place), around);
-        if let Some(entry) = self.unsynced.back_mut() {
-            entry.sealed = Some(self.at);
-        }
+        self.unsynced.seal(self.at);
         let chain = ChainFrame {
             last_seq,
             predecessor: self.segment.id,
@@ -439,35 +386,20 @@ impl Appender {
             seq_floor: last_seq,
         };
         self.log_bytes += u64::from(self.at.stored);
-        self.at = start_chain(&next, &chain);
+        self.at = next.begin(&chain);
         self.marked = self.marked.max(around.durable);
-        self.unsynced.push_back(Unsynced {
-            segment: Arc::clone(&next),
-            synced: HEADER_BYTES,
-            sealed: None,
-        });
+        self.unsynced.begin(&next);
         self.segment = next;
         around.counters.rotations.add(1);
         Ok(())
     }
 }
 
-/// Stores a finished frame, its head word last.
-pub(crate) fn store_frame(segment: &Segment, at: u32, frame: &[u8]) {
-    let Some(head) = HeadWord::read(frame) else { return };
-    segment.tail().store(
-        u64::from(at) + HeadWord::BYTES as u64,
-        frame.get(HeadWord::BYTES..).unwrap_or_default(),
-    );
-    segment.tail().publish(u64::from(at), head.encode());
-    const { assert!(PREFIX_BYTES == 2 * HeadWord::BYTES) };
-}
-
-/// Writes the first frame of a segment, and returns the place behind it.
-pub(crate) fn start_chain(segment: &Segment, chain: &ChainFrame) -> Position {
-    let frame = encode_chain(chain, segment.place(HEADER_BYTES));
-    store_frame(segment, HEADER_BYTES, &frame);
-    let at = HEADER_BYTES + CHAIN_FRAME_BYTES as u32;
-    segment.advance(at, chain.last_seq);
-    Position { stored: at, logical: at }
+/// What a writer is told when no room could be made.
+fn refusal(error: Error, around: &Surroundings<'_>) -> Error {
+    if !error.is_storage_full() {
+        return error;
+    }
+    around.counters.full_refusals.add(1);
+    full().caused_by(&error)
 }

@@ -2,8 +2,14 @@
 //!
 //! One thread of the log does it, or the caller through `step()`; both run the same units in the same order.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::time::Duration;
 
+use crate::core::Core;
+use crate::error::{ClosedReason, Error, Result};
+use crate::options::Durability;
+use crate::space::full;
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::sync::{Condvar, Mutex, lock, wait};
 
@@ -119,6 +125,88 @@ impl IntervalTimer {
     /// When the next sync is due.
     pub(crate) fn due(&self) -> Option<Duration> {
         *lock(&self.due)
+    }
+}
+
+/// The background thread: steps until told to stop.
+pub(crate) fn run_background(core: &Core) {
+    let ended = catch_unwind(AssertUnwindSafe(|| step_until_stopped(core)));
+    if ended.is_err() {
+        core.latch.close(Error::closed(ClosedReason::Panicked));
+        core.train.wake_all();
+    }
+}
+
+fn step_until_stopped(core: &Core) {
+    loop {
+        let wakeup = core.signals.wait(|| next_timer(core));
+        if wakeup == Wakeup::Stop {
+            return;
+        }
+        // Errors are latched where they happen, and told to whoever calls next.
+        while matches!(step(core), Ok(true)) {}
+    }
+}
+
+/// How long until a timer is due; `None` without one.
+fn next_timer(core: &Core) -> Option<Duration> {
+    if core.latch.check().is_err() {
+        return None;
+    }
+    let due = [core.timer.due(), core.space.retry_at()].into_iter().flatten().min()?;
+    Some(due.saturating_sub(core.options.clock.monotonic()))
+}
+
+/// One unit of background work, the most urgent first.
+pub(crate) fn step(core: &Core) -> Result<bool> {
+    let done = sync_or_make_room(core);
+    if core.latch.check().is_err() {
+        // Whoever closed the latch may not have been a leader, and futures wait for this thread to lead them.
+        core.train.wake_all();
+    }
+    done
+}
+
+fn sync_or_make_room(core: &Core) -> Result<bool> {
+    core.latch.check()?;
+    let due = core.timer.due().is_some_and(|due| due <= core.options.clock.monotonic());
+    if due {
+        // Before the look at what is published: a commit that comes later finds the timer disarmed and arms it again.
+        core.timer.disarm();
+    }
+    let (published, sealed) = {
+        let appender = lock(&core.appender);
+        (appender.published(), appender.has_unsynced_seal())
+    };
+    let sync = due || sealed || core.train.needs_leader() || core.checkpoint_is_due();
+    if sync && published > core.train.durable() {
+        core.ride(published, Some(Durability::Always))?;
+        return Ok(true);
+    }
+    make_room(core)
+}
+
+/// Makes the next segment and the next window ready.
+fn make_room(core: &Core) -> Result<bool> {
+    let (segment, wanted, log_bytes) = {
+        let appender = lock(&core.appender);
+        (
+            Arc::clone(appender.segment()),
+            appender.window_end_wanted(&core.space),
+            appender.log_bytes(),
+        )
+    };
+    let room = if let Some(end) = wanted {
+        core.space.reserve(&core.latch, &segment, end)
+    } else if !core.space.is_prepared() {
+        core.space.prepare(&core.latch, 0, log_bytes)
+    } else {
+        return Ok(false);
+    };
+    match room {
+        Ok(()) => Ok(true),
+        Err(e) if e.is_storage_full() => Err(full().caused_by(&e)),
+        Err(e) => Err(e),
     }
 }
 

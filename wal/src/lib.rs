@@ -52,6 +52,7 @@ mod sync;
 mod tail;
 mod ticket;
 mod train;
+mod unsynced;
 pub mod vfs;
 mod wal;
 

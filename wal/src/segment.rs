@@ -11,8 +11,8 @@ use std::sync::Arc;
 use crate::compress::{CODEC_NONE, DecompressFault, decompress};
 use crate::error::{Error, Result};
 use crate::format::{
-    FRAME_HEADER_BYTES, Frame, GroupHeader, HeadWord, Place, RecordFields, parse_frame,
-    parse_record,
+    CHAIN_FRAME_BYTES, ChainFrame, FRAME_HEADER_BYTES, Frame, GroupHeader, HEADER_BYTES, HeadWord,
+    Place, RecordFields, encode_chain, parse_frame, parse_record,
 };
 use crate::record::{Location, RecordKind, RecordRef, SeqNo};
 use crate::sync::RwLock;
@@ -246,6 +246,21 @@ impl Segment {
         .map_err(|fault| damaged(&fault.to_string()))?;
         let (seq, fields) = found.ok_or_else(|| damaged("no record at the offset asked for"))?;
         Ok(f(record_ref(Location { segment: self.id, offset }, seq, &fields)))
+    }
+
+    /// Stores a finished frame, its head word last.
+    pub(crate) fn store_frame(&self, at: u32, frame: &[u8]) {
+        let Some((head, rest)) = frame.split_first_chunk::<8>() else { return };
+        self.tail().store(u64::from(at) + 8, rest);
+        self.tail().publish(u64::from(at), u64::from_le_bytes(*head));
+    }
+
+    /// Writes the first frame, and returns the place behind it.
+    pub(crate) fn begin(&self, chain: &ChainFrame) -> Position {
+        self.store_frame(HEADER_BYTES, &encode_chain(chain, self.place(HEADER_BYTES)));
+        let at = HEADER_BYTES + CHAIN_FRAME_BYTES as u32;
+        self.advance(at, chain.last_seq);
+        Position { stored: at, logical: at }
     }
 
     /// An error that names this file.

@@ -2,17 +2,15 @@
 
 use std::path::Path;
 use std::sync::Arc as StdArc;
-use std::time::Duration;
 
-use crate::background::Wakeup;
+use crate::background::{run_background, step};
 use crate::batch::Batch;
-use crate::core::{Core, SharedCore};
+use crate::core::SharedCore;
 use crate::error::{ClosedReason, Error, ErrorKind, Result};
 use crate::metrics::WalStats;
 use crate::options::{Background, Durability, WalOptions};
 use crate::record::{Location, Record, RecordRef, ReplayHandler, SeqNo};
 use crate::recovery::{RecoveryReport, recover};
-use crate::space::full;
 use crate::sync::atomic::Ordering;
 use crate::sync::{Arc, Mutex, lock, spawn, thread};
 use crate::ticket::Ticket;
@@ -355,80 +353,6 @@ impl Drop for Handle {
     fn drop(&mut self) {
         // An error has been told to every commit that it concerns; a drop cannot return it.
         let _ = self.close();
-    }
-}
-
-/// The background thread: steps until told to stop.
-fn run_background(core: &Core) {
-    loop {
-        let wakeup = core.signals.wait(|| next_timer(core));
-        if wakeup == Wakeup::Stop {
-            return;
-        }
-        // Errors are latched where they happen, and told to whoever calls next.
-        while matches!(step(core), Ok(true)) {}
-    }
-}
-
-/// How long until a timer is due; `None` without one.
-fn next_timer(core: &Core) -> Option<Duration> {
-    if core.latch.check().is_err() {
-        return None;
-    }
-    let due = [core.timer.due(), core.space.retry_at()].into_iter().flatten().min()?;
-    Some(due.saturating_sub(core.options.clock.monotonic()))
-}
-
-/// One unit of background work, the most urgent first.
-fn step(core: &Core) -> Result<bool> {
-    let done = sync_or_make_room(core);
-    if core.latch.check().is_err() {
-        // Whoever closed the latch may not have been a leader, and futures wait for this thread to lead them.
-        core.train.wake_all();
-    }
-    done
-}
-
-fn sync_or_make_room(core: &Core) -> Result<bool> {
-    core.latch.check()?;
-    let due = core.timer.due().is_some_and(|due| due <= core.options.clock.monotonic());
-    if due {
-        // Before the look at what is published: a commit that comes later finds the timer disarmed and arms it again.
-        core.timer.disarm();
-    }
-    let (published, sealed) = {
-        let appender = lock(&core.appender);
-        (appender.published(), appender.has_unsynced_seal())
-    };
-    let sync = due || sealed || core.train.needs_leader() || core.checkpoint_is_due();
-    if sync && published > core.train.durable() {
-        core.ride(published, Some(Durability::Always))?;
-        return Ok(true);
-    }
-    make_room(core)
-}
-
-/// Makes the next segment and the next window ready.
-fn make_room(core: &Core) -> Result<bool> {
-    let (segment, wanted, log_bytes) = {
-        let appender = lock(&core.appender);
-        (
-            StdArc::clone(appender.segment()),
-            appender.window_end_wanted(&core.space),
-            appender.log_bytes(),
-        )
-    };
-    let room = if let Some(end) = wanted {
-        core.space.reserve(&core.latch, &segment, end)
-    } else if !core.space.is_prepared() {
-        core.space.prepare(&core.latch, 0, log_bytes)
-    } else {
-        return Ok(false);
-    };
-    match room {
-        Ok(()) => Ok(true),
-        Err(e) if e.is_storage_full() => Err(full().caused_by(&e)),
-        Err(e) => Err(e),
     }
 }
 

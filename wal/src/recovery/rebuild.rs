@@ -11,7 +11,6 @@
 use std::sync::Arc;
 
 use super::scan::Island;
-use crate::appender::start_chain;
 use crate::bugs::{Bug, planted};
 use crate::commit::finish_records;
 use crate::compress::CODEC_NONE;
@@ -182,7 +181,7 @@ impl Builder<'_> {
             wall_ms: self.space.clock.wall_ms(),
             seq_floor: self.before.seq_floor,
         };
-        let at = start_chain(&segment, &chain);
+        let at = segment.begin(&chain);
         self.current = Some((segment, at));
         Ok(())
     }
@@ -262,7 +261,7 @@ fn store_copy(segment: &Segment, at: u32, frame: &Frame<'_>, raw: &[u8]) {
         finish_records(records, header.seq, place);
     }
     refinish(&mut copy, frame.commit_seq().unwrap_or(0), place);
-    crate::appender::store_frame(segment, at, &copy);
+    segment.store_frame(at, &copy);
 }
 
 /// Puts the checksum of its body into each record, as in a batch.
