@@ -114,12 +114,13 @@ impl Core {
             let mut appender = lock(&self.appender);
             self.check_open()?;
             let before = appender.segment().id;
-            let placed = appender.append(commit, waits_for_install, &self.surroundings())?;
-            let rotated = placed.segment.id != before;
+            let placed = appender.append(commit, waits_for_install, &self.surroundings());
+            // Also when the disk was full behind the rotation: smaller commits go there all the same.
+            let rotated = appender.segment().id != before;
             if rotated {
-                self.note_segment(&placed.segment);
+                self.note_segment(appender.segment());
             }
-            (placed, rotated || appender.wants_space(&self.space))
+            (placed?, rotated || appender.wants_space(&self.space))
         };
         if placed.copy_outside {
             let place = placed.segment.place(placed.start.stored);

@@ -40,9 +40,12 @@ pub(crate) fn wait<'a, T>(condvar: &Condvar, guard: MutexGuard<'a, T>) -> MutexG
 }
 
 /// Starts a named thread.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "this is the seam: the one place that starts threads"
+#[cfg_attr(
+    not(any(loom, shuttle)),
+    expect(
+        clippy::disallowed_methods,
+        reason = "this is the seam: the one place that starts threads"
+    )
 )]
 pub(crate) fn spawn(
     name: &str,
