@@ -114,11 +114,13 @@ impl Core {
             let mut appender = lock(&self.appender);
             self.check_open()?;
             let before = appender.segment().id;
-            let placed = appender.append(commit, waits_for_install, &self.surroundings())?;
-            let rotated = placed.segment.id != before;
+            let placed = appender.append(commit, waits_for_install, &self.surroundings());
+            // A commit that found no room may have left for a new segment all the same.
+            let rotated = appender.segment().id != before;
             if rotated {
-                self.note_segment(&placed.segment);
+                self.note_segment(appender.segment());
             }
+            let placed = placed?;
             (placed, rotated || appender.wants_space(&self.space))
         };
         if placed.copy_outside {

@@ -201,10 +201,11 @@ impl Wal {
             let mut appender = lock(&core.appender);
             core.check_open()?;
             let before = appender.segment().id;
-            appender.note_purge(below, oldest, &core.surroundings())?;
+            let noted = appender.note_purge(below, oldest, &core.surroundings());
             if appender.segment().id != before {
                 core.note_segment(&StdArc::clone(appender.segment()));
             }
+            noted?;
         }
         // DURABILITY: the note says which segments may be missing, so it comes before they are.
         self.force_sync()?;

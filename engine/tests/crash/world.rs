@@ -290,10 +290,15 @@ impl World {
         if self.latched {
             return Err(self.lie(&format!("commit {seq} was acknowledged"))); // I7
         }
-        if seq <= self.promise.seq_max && self.tickets.is_empty() {
+        if seq <= self.promise.seq_max {
             let before = self.promise.seq_max;
             return Err(format!("sequence number {seq} was given out after {before}")); // I4
         }
+        self.promised(prefix, seq, durability);
+        Ok(())
+    }
+
+    fn promised(&mut self, prefix: Prefix, seq: u64, durability: Option<Durability>) {
         self.history.set_seq(prefix, seq);
         self.promise.seq_max = self.promise.seq_max.max(seq);
         self.promise.acknowledged = self.promise.acknowledged.max(prefix);
@@ -308,7 +313,6 @@ impl World {
         };
         self.promise.durable = self.promise.durable.max(durable);
         self.note();
-        Ok(())
     }
 
     /// The database told of a failure. What it said was not written is gone; the rest is in doubt.
@@ -371,12 +375,8 @@ impl World {
         // The newest first: its sync covers the others.
         while let Some((prefix, ticket)) = self.tickets.pop() {
             match ticket.wait() {
-                Ok(seq) => {
-                    let newest = self.promise.seq_max;
-                    self.promise.seq_max = self.promise.seq_max.min(seq - 1);
-                    self.acknowledged(prefix, seq, None)?;
-                    self.promise.seq_max = self.promise.seq_max.max(newest);
-                }
+                // Even after a failure: what it covers was durable before, or the next power cut shows the lie.
+                Ok(seq) => self.promised(prefix, seq, None),
                 Err(error) => self.failed("waiting for a ticket", &error, None)?,
             }
         }
