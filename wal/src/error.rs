@@ -116,6 +116,13 @@ impl Error {
         Error { kind, context: context.into(), source: Some(Arc::new(source)) }
     }
 
+    /// A failed write of commits that have their place in the log. Never "full", whatever the system says: the space was
+    /// reserved, and "full" would promise that nothing was written.
+    pub(crate) fn write_failed(path: &Path, source: io::Error) -> Self {
+        let context = format!("cannot write {}", path.display());
+        Error { kind: ErrorKind::Io, context, source: Some(Arc::new(source)) }
+    }
+
     /// A failed sync. Never "full", whatever the system says: the bytes may be gone, so it cannot be tried again.
     pub(crate) fn sync_failed(path: &Path, source: io::Error) -> Self {
         let context = format!("cannot sync {}", path.display());

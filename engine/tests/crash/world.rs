@@ -333,7 +333,7 @@ impl World {
             self.cause = format!("{what}: {error}");
         }
         self.note();
-        self.read_on()
+        self.read_on().map_err(|e| format!("after {what} ({error}): {e}"))
     }
 
     fn lie(&self, what: &str) -> String {
@@ -347,10 +347,15 @@ impl World {
             let found = match self.db().get(key_of(slot)) {
                 Ok(found) => found,
                 Err(error) if self.struck() > struck && !error.is_corruption() => continue,
-                Err(error) => return Err(format!("a read after a failure: {error}")),
+                Err(error) => return Err(format!("a read failed: {error}")),
             };
             if !self.may_show(slot, found.as_deref()) {
-                return Err(format!("after a failure slot {slot} shows what it should not"));
+                let Promise { acknowledged, begun, .. } = self.promise;
+                let shown = found.map_or("nothing".to_owned(), |found| format!("{} bytes", found.len()));
+                return Err(format!(
+                    "slot {slot} shows {shown}, which is not of commits {acknowledged} to {begun} ({:?})",
+                    self.unsettled
+                ));
             }
         }
         Ok(())
