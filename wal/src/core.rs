@@ -219,7 +219,9 @@ impl Core {
     fn flush_segment(&self, segment: &Segment, end: u32) -> Result<()> {
         match segment.tail().flush(u64::from(end)) {
             Err(_) if planted(Bug::WriteErrorSwallowed) => Ok(()),
-            Err(e) => Err(self.latch.poison(Error::write_failed(&segment.path, e))),
+            Err(e) => Err(self
+                .latch
+                .poison(Error::io(format!("cannot write {}", segment.path.display()), e))),
             Ok(()) => Ok(()),
         }
     }

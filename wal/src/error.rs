@@ -116,11 +116,12 @@ impl Error {
         Error { kind, context: context.into(), source: Some(Arc::new(source)) }
     }
 
-    /// A failed write of commits that have their place in the log. Never "full", whatever the system says: the space was
-    /// reserved, and "full" would promise that nothing was written.
-    pub(crate) fn write_failed(path: &Path, source: io::Error) -> Self {
-        let context = format!("cannot write {}", path.display());
-        Error { kind: ErrorKind::Io, context, source: Some(Arc::new(source)) }
+    /// The same failure, once it has closed the log. "Full" would promise that nothing was written and that writes go on.
+    pub(crate) fn for_good(mut self) -> Self {
+        if self.is_storage_full() {
+            self.kind = ErrorKind::Io;
+        }
+        self
     }
 
     /// A failed sync. Never "full", whatever the system says: the bytes may be gone, so it cannot be tried again.
