@@ -48,6 +48,8 @@ pub(crate) struct Core {
     pub(crate) handler: StdArc<dyn ReplayHandler>,
     /// False once `close` began.
     pub(crate) accepting: AtomicBool,
+    /// Held by a purge: segments go one purge at a time.
+    pub(crate) purge: Mutex<()>,
     pub(crate) tickets: AtomicUsize,
     pub(crate) next_ticket: AtomicU64,
     pub(crate) sentinel: ForkSentinel,
@@ -196,6 +198,11 @@ impl Core {
             _ => None,
         };
         self.train.ride(seq, &self.latch, &Line { core: self, gather })
+    }
+
+    /// Leads one sync, also when every commit is durable: for frames that are no commits.
+    pub(crate) fn lead_once(&self) -> Result<()> {
+        self.train.lead_once(&self.latch, &Line { core: self, gather: None })
     }
 
     pub(crate) fn poll_durable(&self, seq: SeqNo, ticket: u64, waker: &Waker) -> Result<bool> {

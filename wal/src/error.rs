@@ -116,6 +116,14 @@ impl Error {
         Error { kind, context: context.into(), source: Some(Arc::new(source)) }
     }
 
+    /// The same failure, once it has closed the log. "Full" would promise that nothing was written and that writes go on.
+    pub(crate) fn for_good(mut self) -> Self {
+        if self.is_storage_full() {
+            self.kind = ErrorKind::Io;
+        }
+        self
+    }
+
     /// A failed sync. Never "full", whatever the system says: the bytes may be gone, so it cannot be tried again.
     pub(crate) fn sync_failed(path: &Path, source: io::Error) -> Self {
         let context = format!("cannot sync {}", path.display());
