@@ -241,7 +241,8 @@ fn a_directory_that_others_may_write_to_is_refused_unless_allowed() {
 #[test]
 fn links_fifos_and_directories_in_place_of_a_file_are_refused_at_once() {
     let name = "0000000000000001.seg";
-    let make: [(&str, fn(&Path)); 4] = [
+    type Make = fn(&Path);
+    let make: [(&str, Make); 4] = [
         ("directory", |path| fs::create_dir(path).unwrap()),
         ("link", |path| std::os::unix::fs::symlink("/etc/passwd", path).unwrap()),
         ("dangling link", |path| std::os::unix::fs::symlink("nowhere", path).unwrap()),

@@ -371,7 +371,6 @@ fn a_segment_shorter_than_any_that_was_finished_is_damage() {
 }
 
 #[test]
-#[cfg(feature = "snappy")]
 fn a_place_in_a_compressed_commit_that_was_copied_away_is_refused() {
     let sim = SimVfs::new(SEED);
     let relaxed =
@@ -404,7 +403,6 @@ fn a_place_in_a_compressed_commit_that_was_copied_away_is_refused() {
 }
 
 #[test]
-#[cfg(feature = "snappy")]
 fn a_tail_that_needs_several_segments_is_copied_whole() {
     let sim = SimVfs::new(SEED);
     let relaxed = || {
