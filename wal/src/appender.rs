@@ -151,8 +151,9 @@ impl Appender {
 
     /// The end of the window to reserve ahead of need.
     pub(crate) fn window_end_wanted(&self, space: &Space) -> Option<u32> {
-        let reserve = space.reserve_bytes(self.segment.capacity);
-        let wanted = self.at.stored.saturating_add(2 * reserve).min(self.segment.capacity);
+        let capacity = self.segment.capacity;
+        let ahead = space.reserve_bytes(capacity) + space.window_bytes(capacity);
+        let wanted = self.at.stored.saturating_add(ahead).min(capacity);
         (self.segment.reserved.load(Ordering::Acquire) < wanted).then_some(wanted)
     }
 

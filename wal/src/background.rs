@@ -4,12 +4,14 @@
 
 use std::time::Duration;
 
-use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::sync::{Condvar, Mutex, lock, wait};
 
 /// How the others tell the background thread that there is work.
 #[derive(Debug, Default)]
 pub(crate) struct Signals {
+    /// Set by `notify` and cleared by `wait`, so that a writer that has nothing new to say takes no lock.
+    pending: AtomicBool,
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -30,11 +32,13 @@ pub(crate) enum Wakeup {
 impl Signals {
     /// There is work.
     pub(crate) fn notify(&self) {
-        let mut state = lock(&self.state);
-        if !state.work {
-            state.work = true;
-            self.changed.notify_all();
+        // ORDERING: AcqRel, pairs with the swap in `wait`: whoever finds the flag set knows that the thread has yet to
+        // look, and will see what was written before this call.
+        if self.pending.swap(true, Ordering::AcqRel) {
+            return;
         }
+        lock(&self.state).work = true;
+        self.changed.notify_all();
     }
 
     /// The thread is to end.
@@ -52,6 +56,7 @@ impl Signals {
             }
             if state.work {
                 state.work = false;
+                self.pending.swap(false, Ordering::AcqRel);
                 return Wakeup::Work;
             }
             state = match timeout() {

@@ -10,7 +10,7 @@ use crate::format::{
     encode_mark, finish_head, padded, parse_record,
 };
 use crate::record::{Location, RecordRef, SeqNo};
-use crate::segment::{Position, Segment, record_ref};
+use crate::segment::{Position, record_ref};
 use crate::tail::Tail;
 
 /// Commits up to this size are copied under the append lock; larger ones reserve their place and copy outside.
@@ -53,6 +53,9 @@ pub(crate) fn with_commit<R>(
     gauge: &CompressionGauge,
     append: impl FnOnce(&Commit<'_>) -> R,
 ) -> R {
+    if !gauge.applies_to(batch.bytes()) {
+        return append(&Commit { body: plain_body(batch), batch });
+    }
     // Taken out, so that a handler that appends from within an append finds (empty) buffers, too.
     let mut scratch = SCRATCH.take();
     let result = {
@@ -77,9 +80,6 @@ fn compressed_body<'a>(
     gauge: &CompressionGauge,
     scratch: &'a mut Scratch,
 ) -> Option<Body<'a>> {
-    if !gauge.applies_to(batch.bytes()) {
-        return None;
-    }
     scratch.raw.clear();
     scratch.raw.extend_from_slice(batch.encoded());
     // The checksums inside are noise to the codec, and the checksum of the group covers what is stored.
@@ -193,7 +193,7 @@ impl Commit<'_> {
     /// Calls `f` with the records as they are in the log at `start` of `segment`.
     pub(crate) fn with_records<R>(
         &self,
-        segment: &Segment,
+        segment: u64,
         start: Position,
         seq: SeqNo,
         f: impl FnOnce(&[RecordRef<'_>]) -> R,
@@ -206,9 +206,8 @@ impl Commit<'_> {
         };
         let encoded = self.batch.encoded();
         if let Body::Record(record) = &self.body {
-            let one = parse_record(record).map(|(_, fields)| {
-                record_ref(Location { segment: segment.id, offset: first }, seq, &fields)
-            });
+            let one = parse_record(record)
+                .map(|(_, fields)| record_ref(Location { segment, offset: first }, seq, &fields));
             return f(one.as_slice());
         }
         let mut records = Vec::with_capacity(self.batch.len());
@@ -216,7 +215,7 @@ impl Commit<'_> {
         while let Some(head) = encoded.get(at..).and_then(HeadWord::read) {
             let end = at + head.stored_bytes as usize;
             if let Some((_, fields)) = encoded.get(at..end).and_then(parse_record) {
-                let location = Location { segment: segment.id, offset: first + at as u32 };
+                let location = Location { segment, offset: first + at as u32 };
                 records.push(record_ref(location, seq, &fields));
             }
             at = end;

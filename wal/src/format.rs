@@ -19,6 +19,7 @@ pub(crate) use frame::{
     CHAIN_FRAME_BYTES, ChainFrame, FRAME_HEADER_BYTES, Frame, FrameFault, GroupHeader,
     MARK_FRAME_BYTES, Mark, PURGE_FRAME_BYTES, SEAL_FRAME_BYTES, SEQ_MAX, encode_chain,
     encode_group_header, encode_mark, encode_purge, encode_seal, group_raw_bytes, parse_frame,
+    parse_verified_frame,
 };
 pub(crate) use header::{HEADER_BYTES, HeaderFault, SegmentHeader};
 pub(crate) use record::{
@@ -114,15 +115,18 @@ pub(crate) fn finish_crc(
     stored_bytes: u32,
     kind: u8,
 ) -> u32 {
-    let mut tail = [0_u8; 32];
-    let (words, _) = tail.as_chunks_mut::<8>();
+    /// Aligned, so that the checksum takes whole words.
+    #[repr(align(8))]
+    struct Tail([u8; 32]);
+    let mut tail = Tail([0; 32]);
+    let (words, _) = tail.0.as_chunks_mut::<8>();
     if let [a, b, c, d] = words {
         *a = seq.to_le_bytes();
         *b = place.salt.to_le_bytes();
         *c = place.offset.to_le_bytes();
         *d = (u64::from(stored_bytes / 8) << 32 | u64::from(kind) << 56).to_le_bytes();
     }
-    crc32c::crc32c_append(body_crc, &tail)
+    crc32c::crc32c_append(body_crc, &tail.0)
 }
 
 /// Rounds up to the 8 bytes on which everything in a segment starts.

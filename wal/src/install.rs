@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::appender::Snapshot;
 use crate::bugs::{Bug, planted};
 use crate::error::Result;
-use crate::format::{Frame, parse_frame};
+use crate::format::{Frame, parse_verified_frame};
 use crate::record::{RecordRef, ReplayHandler};
 use crate::segment::{GroupFault, Position, Segment, record_ref};
 
@@ -31,7 +31,7 @@ pub(crate) fn install_range(snapshot: &Snapshot, handler: &dyn ReplayHandler) ->
     Ok(())
 }
 
-/// Installs the commits of one segment from a frame boundary up to a stored offset; returns the number of records.
+/// Installs the commits of one segment, which recovery verified or this process appended, from a frame boundary up to a stored offset; returns the number of records.
 pub(crate) fn install_segment(
     segment: &Arc<Segment>,
     from: Position,
@@ -44,7 +44,7 @@ pub(crate) fn install_segment(
     let mut at = from;
     while at.stored < end {
         let rest = bytes.get((at.stored - from.stored) as usize..).unwrap_or_default();
-        let frame = parse_frame(rest, segment.place(at.stored));
+        let frame = parse_verified_frame(rest);
         let (frame, stored_bytes) = match frame {
             Ok(Some(found)) => found,
             Ok(None) => return Err(segment.corruption(at.stored, "a frame", "the end of the log")),

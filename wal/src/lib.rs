@@ -40,6 +40,8 @@ mod format;
 pub mod fuzzing;
 mod install;
 mod latch;
+#[cfg(all(test, loom))]
+mod loom_models;
 mod metrics;
 mod options;
 mod record;

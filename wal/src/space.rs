@@ -105,8 +105,14 @@ impl Space {
         (capacity / 8).min(1 << 20)
     }
 
-    fn window_bytes(&self, capacity: u32) -> u32 {
-        let bytes = if self.window_bytes == 0 { 1 << 20 } else { self.window_bytes as u32 };
+    /// 1 MiB, 4 in the largest segments, the whole of the smallest.
+    pub(crate) fn window_bytes(&self, capacity: u32) -> u32 {
+        const MIB: u32 = 1 << 20;
+        let bytes = if self.window_bytes == 0 {
+            (capacity / 16).max(MIB)
+        } else {
+            self.window_bytes as u32
+        };
         bytes.min(capacity)
     }
 
@@ -152,6 +158,7 @@ impl Space {
         write_all_at(file.as_ref(), &header.encode(), 0)?;
         let span = u64::from(capacity);
         let tail = Tail::new(self.vfs.as_ref(), &file, span, self.mapped, u64::from(HEADER_BYTES))?;
+        tail.prefault(u64::from(HEADER_BYTES), u64::from(window.saturating_sub(HEADER_BYTES)));
         let path = self.dir.join(file_name(id));
         let mut segment = Segment::new(id, path, file, header.salt, Data::Tail(tail));
         segment.capacity = capacity;

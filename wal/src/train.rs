@@ -14,7 +14,7 @@
 //! - A leader that fails or panics closes the latch before it lets go, and wakes everybody.
 //!
 //! # Concurrency
-//! Modelled by loom (`tests/loom_train.rs`) and shuttle (`tests/shuttle_wal.rs`).
+//! Modelled by loom (`loom_models`) and shuttle (`tests/shuttle_wal.rs`).
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};

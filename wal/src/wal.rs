@@ -317,6 +317,8 @@ impl Handle {
             // The files belong to the parent.
             return Err(Error::closed(ClosedReason::Forked));
         }
+        // Held to the end: who closes second returns when everything is durable, too.
+        let mut thread = lock(&self.thread);
         let last_seq = {
             let appender = lock(&core.appender);
             if !core.accepting.swap(false, Ordering::Relaxed) {
@@ -340,7 +342,7 @@ impl Handle {
             let _ = segment.tail().flush(u64::from(end));
         }
         core.signals.stop();
-        if let Some(thread) = lock(&self.thread).take() {
+        if let Some(thread) = thread.take() {
             let _ = thread.join();
         }
         core.latch.close(Error::closed(ClosedReason::Clean));
@@ -379,6 +381,15 @@ fn next_timer(core: &Core) -> Option<Duration> {
 
 /// One unit of background work, the most urgent first.
 fn step(core: &Core) -> Result<bool> {
+    let done = sync_or_make_room(core);
+    if core.latch.check().is_err() {
+        // Whoever closed the latch may not have been a leader, and futures wait for this thread to lead them.
+        core.train.wake_all();
+    }
+    done
+}
+
+fn sync_or_make_room(core: &Core) -> Result<bool> {
     core.latch.check()?;
     let due = core.timer.due().is_some_and(|due| due <= core.options.clock.monotonic());
     if due {

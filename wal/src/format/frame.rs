@@ -144,25 +144,42 @@ pub(crate) fn parse_frame(
     bytes: &[u8],
     place: Place,
 ) -> Result<Option<(Frame<'_>, u32)>, FrameFault> {
-    let Some(head) = HeadWord::read(bytes).filter(|head| head.encode() != 0) else {
-        return Ok(None);
-    };
-    let kind = Kind::from_byte(head.kind);
-    if kind.is_none() && head.kind < OPTIONAL_KIND_MIN {
-        return Err(FrameFault::Kind(head.kind));
-    }
-    let frame = bytes.get(..head.stored_bytes as usize).ok_or(FrameFault::Length)?;
+    let Some((head, frame)) = split_frame(bytes)? else { return Ok(None) };
     let (prefix, body) = frame.split_at_checked(PREFIX_BYTES).ok_or(FrameFault::Length)?;
     let seq = u64::from_le_bytes(*prefix.last_chunk().ok_or(FrameFault::Length)?);
     let expected = finish_crc(crc32c::crc32c(body), seq, place, head.stored_bytes, head.kind);
     if expected != head.crc {
         return Err(FrameFault::Checksum { expected, found: head.crc });
     }
-    let is_commit = matches!(kind, Some(Kind::Record | Kind::Group));
+    Ok(Some((decode_frame(head, frame)?, head.stored_bytes)))
+}
+
+/// As [`parse_frame`], for bytes whose checksum this process verified, or computed, a moment ago.
+pub(crate) fn parse_verified_frame(bytes: &[u8]) -> Result<Option<(Frame<'_>, u32)>, FrameFault> {
+    let Some((head, frame)) = split_frame(bytes)? else { return Ok(None) };
+    Ok(Some((decode_frame(head, frame)?, head.stored_bytes)))
+}
+
+/// The head word and the bytes that it claims; `None` at the end of the log.
+fn split_frame(bytes: &[u8]) -> Result<Option<(HeadWord, &[u8])>, FrameFault> {
+    let Some(head) = HeadWord::read(bytes).filter(|head| head.encode() != 0) else {
+        return Ok(None);
+    };
+    if Kind::from_byte(head.kind).is_none() && head.kind < OPTIONAL_KIND_MIN {
+        return Err(FrameFault::Kind(head.kind));
+    }
+    let frame = bytes.get(..head.stored_bytes as usize).ok_or(FrameFault::Length)?;
+    let is_commit = head.kind == Kind::Record as u8 || head.kind == Kind::Group as u8;
     if is_commit && frame.len() > STORED_BYTES_MAX {
         return Err(FrameFault::Length);
     }
-    let frame = match kind {
+    Ok(Some((head, frame)))
+}
+
+fn decode_frame(head: HeadWord, frame: &[u8]) -> Result<Frame<'_>, FrameFault> {
+    let (prefix, body) = frame.split_at_checked(PREFIX_BYTES).ok_or(FrameFault::Length)?;
+    let seq = u64::from_le_bytes(*prefix.last_chunk().ok_or(FrameFault::Length)?);
+    let decoded = match Kind::from_byte(head.kind) {
         None => Some(Frame::Unknown),
         Some(Kind::Record) => {
             parse_record(frame).map(|(seq, fields)| Frame::Record { seq, fields })
@@ -175,8 +192,7 @@ pub(crate) fn parse_frame(
         Some(Kind::Purge) => word(body, 0).map(|oldest| Frame::Purge { below: seq, oldest }),
         Some(Kind::Chain) => parse_chain(seq, body),
     };
-    let frame = frame.filter(|frame| frame.seq_shown() <= SEQ_MAX).ok_or(FrameFault::Content)?;
-    Ok(Some((frame, head.stored_bytes)))
+    decoded.filter(|frame| frame.seq_shown() <= SEQ_MAX).ok_or(FrameFault::Content)
 }
 
 fn word(body: &[u8], at: usize) -> Option<u64> {

@@ -49,20 +49,8 @@ impl DirLock {
 
     fn prepare_dir(vfs: &dyn Vfs, dir: &Path, allow_writable_by_others: bool) -> Result<()> {
         let cannot = |e| Error::io(format!("cannot use the directory {}", dir.display()), e);
-        let facts = match vfs.metadata(dir) {
-            Ok(facts) => facts,
-            Err(e) if e.kind() == io::ErrorKind::NotFound => {
-                vfs.create_dir(dir).map_err(cannot)?;
-                if let Some(parent) = dir.parent() {
-                    let parent =
-                        if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
-                    // DURABILITY: the name of the directory itself, before anything in it is acknowledged.
-                    vfs.sync_dir(parent).map_err(cannot)?;
-                }
-                vfs.metadata(dir).map_err(cannot)?
-            }
-            Err(e) => return Err(cannot(e)),
-        };
+        make_dir(vfs, dir).map_err(cannot)?;
+        let facts = vfs.metadata(dir).map_err(cannot)?;
         if facts.kind != FileKind::Dir {
             return Err(Error::new(
                 ErrorKind::InvalidArgument,
@@ -90,4 +78,36 @@ impl DirLock {
     pub fn vfs(&self) -> &Arc<dyn Vfs> {
         &self.vfs
     }
+}
+
+/// Creates a directory and those above it, each durable under its name before anything is made in it.
+///
+/// What is there already may have been made by a process that died before its name was durable, so the deepest
+/// directory that exists counts as new. Those above it are durable: whoever made it saw to that first.
+fn make_dir(vfs: &dyn Vfs, dir: &Path) -> io::Result<()> {
+    let parent = dir.parent().filter(|_| dir.file_name().is_some());
+    match vfs.metadata(dir) {
+        Ok(facts) if facts.kind != FileKind::Dir => return Ok(()), // refused by the caller
+        Ok(_) => {
+            let Some(parent) = parent else { return Ok(()) };
+            // DURABILITY: as below, for a name that somebody else made. Where we may not read the directory above, it
+            // was not us.
+            return match vfs.sync_dir(or_here(parent)) {
+                Err(e) if e.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+                synced => synced,
+            };
+        }
+        Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+        Err(e) => return Err(e),
+    }
+    let Some(parent) = parent else { return Err(io::ErrorKind::NotFound.into()) };
+    make_dir(vfs, or_here(parent))?;
+    vfs.create_dir(dir)?;
+    // DURABILITY: the name of the directory, before anything in it is acknowledged.
+    vfs.sync_dir(or_here(parent))
+}
+
+/// The parent of a plain name is the empty path; it stands for the current directory.
+fn or_here(dir: &Path) -> &Path {
+    if dir.as_os_str().is_empty() { Path::new(".") } else { dir }
 }

@@ -1,0 +1,112 @@
+//! The keyspaces of a database: names and numbers.
+//!
+//! # Invariants
+//! A number is never reused. A keyspace is durable before its first use.
+//!
+//! # Concurrency
+//! Looking a name up shares a lock. Creating takes a mutex, so that one name is created once.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, RwLock};
+
+use crate::error::{Error, Result};
+use crate::parts::Manifest;
+use crate::record::KeyspaceId;
+use crate::sync::{lock, read, write};
+
+/// The keyspace that `Db` itself stands for; it always exists.
+pub(crate) const DEFAULT_KEYSPACE: &str = "default";
+/// Its number.
+pub(crate) const DEFAULT_KEYSPACE_ID: KeyspaceId = 0;
+/// LIMIT: the longest name in bytes.
+const NAME_BYTES_MAX: usize = 255;
+
+/// The names and numbers of the keyspaces.
+pub(crate) struct Catalog {
+    names: RwLock<BTreeMap<Arc<str>, KeyspaceId>>,
+    store: Mutex<Store>,
+}
+
+/// Who remembers new keyspaces.
+enum Store {
+    Memory { next_id: KeyspaceId },
+    Durable(Manifest),
+}
+
+impl Catalog {
+    pub(crate) fn in_memory() -> Self {
+        let store = Store::Memory { next_id: DEFAULT_KEYSPACE_ID + 1 };
+        Catalog::new(store, Vec::new())
+    }
+
+    pub(crate) fn durable(manifest: Manifest, keyspaces: Vec<(KeyspaceId, String)>) -> Self {
+        Catalog::new(Store::Durable(manifest), keyspaces)
+    }
+
+    fn new(store: Store, keyspaces: Vec<(KeyspaceId, String)>) -> Self {
+        let mut names: BTreeMap<Arc<str>, KeyspaceId> =
+            keyspaces.into_iter().map(|(id, name)| (name.into(), id)).collect();
+        names.insert(DEFAULT_KEYSPACE.into(), DEFAULT_KEYSPACE_ID);
+        Catalog { names: RwLock::new(names), store: Mutex::new(store) }
+    }
+
+    /// The keyspace of this name, where it exists.
+    pub(crate) fn get(&self, name: &str) -> Option<(Arc<str>, KeyspaceId)> {
+        read(&self.names).get_key_value(name).map(|(name, id)| (Arc::clone(name), *id))
+    }
+
+    /// True when a keyspace has this number.
+    pub(crate) fn contains(&self, id: KeyspaceId) -> bool {
+        read(&self.names).values().any(|existing| *existing == id)
+    }
+
+    /// Creates the keyspace of this name, unless it exists.
+    pub(crate) fn create(&self, name: &str) -> Result<(Arc<str>, KeyspaceId)> {
+        check_name(name)?;
+        let mut store = lock(&self.store);
+        if let Some(existing) = self.get(name) {
+            return Ok(existing);
+        }
+        let id = match &mut *store {
+            Store::Memory { next_id } => {
+                let id = *next_id;
+                *next_id = id.checked_add(1).ok_or_else(out_of_numbers)?;
+                id
+            }
+            Store::Durable(manifest) => manifest.create_keyspace(name)?,
+        };
+        let name: Arc<str> = name.into();
+        write(&self.names).insert(Arc::clone(&name), id);
+        Ok((name, id))
+    }
+
+    /// The names in order.
+    pub(crate) fn names(&self) -> Vec<String> {
+        read(&self.names).keys().map(|name| name.to_string()).collect()
+    }
+}
+
+/// Refuses a name that is never legal.
+pub(crate) fn check_name(name: &str) -> Result<()> {
+    if name.is_empty() {
+        return Err(Error::invalid("a keyspace name is empty; give it 1 to 255 bytes"));
+    }
+    if name.len() > NAME_BYTES_MAX {
+        return Err(Error::limit(format!(
+            "a keyspace name has {} bytes; the limit is {NAME_BYTES_MAX}",
+            name.len()
+        )));
+    }
+    if name.contains(['\0', '/']) {
+        return Err(Error::invalid(format!(
+            "the keyspace name {name:?} holds a NUL or a '/'; leave them out"
+        )));
+    }
+    Ok(())
+}
+
+pub(crate) fn out_of_numbers() -> Error {
+    Error::limit(
+        "all 2^32 keyspace numbers of this database were used; export it and import it into a new one",
+    )
+}

@@ -1,0 +1,174 @@
+//! The one shared state behind all handles of a database.
+//!
+//! # Layout
+//! `write.rs` and `read.rs` hold the two paths through it, `install.rs` the way from the log into the index.
+//!
+//! # Concurrency
+//! Reads take the read lock of the index. Writers share the gate; a conditional commit has it alone.
+//!
+//! # Failure
+//! One latch: the first failure that leaves memory and disk apart refuses every later write. Reads go on.
+
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::{AcqRel, Acquire};
+use std::sync::{Arc, OnceLock, RwLock};
+
+use crate::address::{Address, SlotTable};
+use crate::catalog::Catalog;
+use crate::error::{ClosedReason, Error, Result};
+use crate::log::Log;
+use crate::options::Options;
+use crate::parts::{Clock, Index};
+use crate::record::{Rank, RecordRef, SeqNo};
+use crate::stats::{Counters, OpenReport};
+
+/// A database.
+pub(crate) struct Core {
+    pub(crate) log: Log,
+    pub(crate) index: Arc<Index>,
+    pub(crate) slots: SlotTable,
+    pub(crate) catalog: Catalog,
+    pub(crate) options: Options,
+    pub(crate) counters: Counters,
+    pub(crate) report: OnceLock<OpenReport>,
+    /// Shared by commits until they are installed; exclusive for a conditional commit.
+    pub(crate) gate: RwLock<()>,
+    /// True when a ticket was given out for a commit that may not be installed yet.
+    pub(crate) unsettled: AtomicBool,
+    closed: AtomicBool,
+    latch: OnceLock<Error>,
+}
+
+/// What the index is told about a record that it has an address of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Probe {
+    /// It belongs to the key in question.
+    Same(Rank),
+    /// It belongs to another key, or cannot be read.
+    Other,
+}
+
+/// What became of a record that was offered to the index.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Installed {
+    /// The key is new.
+    Inserted,
+    /// It took the place of an older record.
+    Replaced { old: Address, old_tombstone: bool },
+    /// A newer record is there; the offered one is dead.
+    Stale,
+    /// It was there already.
+    Present,
+}
+
+impl Core {
+    pub(crate) fn new(log: Log, index: Index, catalog: Catalog, options: Options) -> Self {
+        Core {
+            log,
+            index: Arc::new(index),
+            slots: SlotTable::new(),
+            catalog,
+            options,
+            counters: Counters::default(),
+            report: OnceLock::new(),
+            gate: RwLock::default(),
+            unsettled: AtomicBool::new(false),
+            closed: AtomicBool::new(false),
+            latch: OnceLock::new(),
+        }
+    }
+
+    /// The present moment by the clock of the database.
+    pub(crate) fn now_ms(&self) -> u64 {
+        self.clock().wall_ms()
+    }
+
+    pub(crate) fn clock(&self) -> &dyn Clock {
+        self.options.clock.as_ref()
+    }
+
+    /// Refuses calls after `close`.
+    pub(crate) fn check_open(&self) -> Result<()> {
+        // ORDERING: pairs with the swap in `close`; publishes nothing but the flag.
+        match self.closed.load(Acquire) {
+            true => Err(Error::closed(ClosedReason::Clean)),
+            false => Ok(()),
+        }
+    }
+
+    /// Refuses writes after `close` and after a latched failure.
+    pub(crate) fn check_writable(&self) -> Result<()> {
+        self.check_open()?;
+        match self.latch.get() {
+            Some(cause) => Err(cause.clone()),
+            None => Ok(()),
+        }
+    }
+
+    /// Latches a failure that a reopen has to look into.
+    pub(crate) fn poison(&self, cause: &Error) {
+        let error = Error::with_source(
+            crate::error::ErrorKind::Closed(ClosedReason::Poisoned),
+            Error::closed(ClosedReason::Poisoned).context(),
+            cause.clone(),
+        );
+        // The first failure is the one to report.
+        let _ = self.latch.set(error);
+    }
+
+    /// Makes everything appended so far durable and visible.
+    pub(crate) fn sync(&self) -> Result<SeqNo> {
+        self.check_writable()?;
+        self.log.sync()
+    }
+
+    /// Ends the database; the second call and later ones do nothing.
+    pub(crate) fn close(&self) -> Result<()> {
+        // ORDERING: pairs with the load in `check_open`; exactly one caller goes on to close the log.
+        if self.closed.swap(true, AcqRel) {
+            return Ok(());
+        }
+        self.log.close()?;
+        // The log is whole; but after a failure outside it (of the manifest, say) nobody is told that all went well.
+        match self.latch.get() {
+            Some(cause) => Err(cause.clone()),
+            None => Ok(()),
+        }
+    }
+
+    /// Offers records to the index, all visible together.
+    pub(crate) fn install<'a>(&self, records: impl Iterator<Item = RecordRef<'a>>) {
+        let forgets_tombstones = self.log.forgets_tombstones();
+        let mut dead = Vec::new();
+        let addressed = records.filter_map(|record| match self.slots.address(record.location) {
+            Ok(address) => Some((record, address)),
+            Err(full) => {
+                self.poison(&full);
+                None
+            }
+        });
+        let probe = |address, keyspace, key: &[u8]| self.probe(address, keyspace, key);
+        self.index.install(addressed, &probe, forgets_tombstones, |record, address, outcome| {
+            self.counters.installed(record.tombstone, outcome, forgets_tombstones);
+            match outcome {
+                Installed::Inserted | Installed::Present => {}
+                Installed::Replaced { old, .. } => dead.push(old),
+                Installed::Stale => dead.push(address),
+            }
+            if forgets_tombstones && record.tombstone && outcome != Installed::Stale {
+                dead.push(address);
+            }
+        });
+        dead.into_iter().for_each(|address| self.log.forget(self.slots.location(address)));
+    }
+
+    fn probe(&self, address: Address, keyspace: u32, key: &[u8]) -> Probe {
+        let location = self.slots.location(address);
+        let probed = self.log.read_with(location, |record| {
+            let same = record.keyspace == keyspace && record.key == key;
+            if same { Probe::Same(record.rank()) } else { Probe::Other }
+        });
+        // An unreadable record stays in the index beside the new one, so that its key answers the error.
+        probed.ok().flatten().unwrap_or(Probe::Other)
+    }
+}

@@ -1,0 +1,340 @@
+//! The adapter to `cortenkv-wal`: the log on disk, the opening of a directory, and the words of both sides.
+
+use std::cell::RefCell;
+use std::future::Future;
+use std::io;
+use std::path::Path;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use cortenkv_wal::vfs::{DirLock, OsVfs, Vfs};
+use cortenkv_wal::{
+    Background, Damage, ProgressCallback, ReplayHandler, TailKind, Wal, WalOptions,
+};
+
+use crate::address::Location;
+use crate::error::{ClosedReason, Error, ErrorKind, Result};
+use crate::install::Installer;
+use crate::log::Opened;
+use crate::open::Builder;
+use crate::options::{Compression, Durability, Options};
+pub(crate) use crate::parts::manifest::Manifest;
+use crate::record::{Change, RecordRef, SeqNo, Write};
+use crate::stats::{LogStats, OpenReport, Progress};
+use crate::ticket::{Pending, Ticket};
+
+/// LIMIT: what a thread keeps of the buffer that it encodes commits in.
+const KEPT_BATCH_BYTES_MAX: usize = 1 << 20;
+
+thread_local! {
+    /// Commits are encoded here, outside any lock.
+    static BATCH: RefCell<cortenkv_wal::Batch> = RefCell::default();
+}
+
+/// The file system to open on, and how the log uses it.
+#[derive(Debug, Clone)]
+pub(crate) struct Platform {
+    vfs: Arc<dyn Vfs>,
+    tail: TailKind,
+    window_bytes: u64,
+}
+
+impl Default for Platform {
+    fn default() -> Self {
+        Platform { vfs: Arc::new(OsVfs::new()), tail: TailKind::Auto, window_bytes: 0 }
+    }
+}
+
+impl Builder {
+    /// The file system that the directory lives on; the real one unless set.
+    pub fn vfs(mut self, vfs: Arc<dyn Vfs>) -> Self {
+        self.options.platform.vfs = vfs;
+        self
+    }
+
+    /// How appended bytes reach the file, whatever the durability: for suites that go through every combination.
+    #[cfg(feature = "test-util")]
+    pub fn tail(mut self, tail: TailKind) -> Self {
+        self.options.platform.tail = tail;
+        self
+    }
+
+    /// Space is reserved in windows of this many bytes (a multiple of 4096, or 0 for the usual): small ones bring a
+    /// test to the end of a window soon.
+    #[cfg(feature = "test-util")]
+    pub fn window_bytes(mut self, window_bytes: u64) -> Self {
+        self.options.platform.window_bytes = window_bytes;
+        self
+    }
+}
+
+/// The log on disk.
+pub(crate) struct DurableLog {
+    wal: Wal,
+}
+
+/// Opens a directory: lock, manifest, log with its replay.
+pub(crate) fn open_durable(
+    dir: &Path,
+    options: &Options,
+    installer: &Arc<Installer>,
+) -> Result<Opened> {
+    let clock = Arc::clone(&options.clock);
+    let started = clock.monotonic();
+    let vfs = &options.platform.vfs;
+    let lock = DirLock::acquire(vfs, dir, options.allow_writable_by_others)?;
+    let (mut manifest, created) = Manifest::read_or_create(&lock)?;
+    let manifest_read = clock.monotonic();
+
+    let identity = manifest.identity();
+    let mut owner_data = [0; 16];
+    owner_data[..4].copy_from_slice(&identity.hash_id.to_le_bytes());
+    owner_data[8..].copy_from_slice(&identity.hash_seed.to_le_bytes());
+    let wal_options = wal_options(options).owner(identity.uuid).owner_data(owner_data);
+    let feed = Arc::new(Feed(Arc::clone(installer)));
+    let (wal, recovered) = Wal::open_locked(lock, wal_options, feed)?;
+    let replayed = clock.monotonic();
+    if !created {
+        // Only now: a log that cannot be opened leaves everything as it was.
+        manifest.renew()?;
+    }
+    let report = OpenReport {
+        created,
+        segments: recovered.segments,
+        records: recovered.records,
+        bytes: recovered.bytes,
+        bytes_cut: recovered.bytes_cut,
+        damaged_places: recovered.damaged_places,
+        manifest_ms: (manifest_read - started + (clock.monotonic() - replayed)).as_millis() as u64,
+        replay_ms: (replayed - manifest_read).as_millis() as u64,
+        ..OpenReport::default()
+    };
+    let keyspaces = manifest.keyspaces().to_vec();
+    Ok(Opened {
+        log: DurableLog { wal },
+        manifest,
+        keyspaces,
+        hash_seed: identity.hash_seed,
+        report,
+    })
+}
+
+fn wal_options(options: &Options) -> WalOptions {
+    let progress = options.progress.clone().map(|listener| {
+        ProgressCallback::new(move |progress| {
+            let (bytes_done, bytes_total) = (progress.bytes_done, progress.bytes_total);
+            listener(Progress { bytes_done, bytes_total });
+        })
+    });
+    WalOptions::default()
+        .durability(options.durability.into())
+        .compression(options.compression == Compression::Snappy)
+        .segment_bytes(options.segment_bytes)
+        .window_bytes(options.platform.window_bytes)
+        .tail(options.platform.tail)
+        .checkpoint_threshold_bytes(options.checkpoint_threshold_bytes)
+        .background(if options.manual { Background::Manual } else { Background::Thread })
+        .damage(if options.salvage { Damage::Salvage } else { Damage::Refuse })
+        .allow_writable_by_others(options.allow_writable_by_others)
+        .tickets_max(options.tickets_max)
+        .vfs(Arc::clone(&options.platform.vfs))
+        .clock(Arc::clone(&options.clock))
+        .progress(progress)
+}
+
+impl DurableLog {
+    pub(crate) fn append(&self, writes: &[Write<'_>], durability: Durability) -> Result<SeqNo> {
+        with_encoded(writes, |batch| Ok(self.wal.append_with(batch, durability.into())?))
+    }
+
+    pub(crate) fn append_async(
+        &self,
+        writes: &[Write<'_>],
+        durability: Durability,
+    ) -> Result<Ticket<SeqNo>> {
+        let ticket =
+            with_encoded(writes, |batch| Ok(self.wal.append_async(batch, durability.into())?))?;
+        Ok(Ticket::pending(WalTicket(ticket)))
+    }
+
+    pub(crate) fn sync(&self) -> Result<SeqNo> {
+        Ok(self.wal.sync()?)
+    }
+
+    pub(crate) fn read_with<R>(
+        &self,
+        location: Location,
+        show: impl FnOnce(RecordRef<'_>) -> R,
+    ) -> Result<Option<R>> {
+        let Location { segment, offset } = location;
+        let location = cortenkv_wal::Location { segment, offset };
+        Ok(Some(self.wal.read_with(location, |record| show(ours(&record)))?))
+    }
+
+    pub(crate) fn last_seq(&self) -> SeqNo {
+        self.wal.last_seq()
+    }
+
+    pub(crate) fn durable_seq(&self) -> SeqNo {
+        self.wal.durable_seq()
+    }
+
+    pub(crate) fn stats(&self) -> LogStats {
+        let stats = self.wal.stats();
+        LogStats {
+            commits: stats.commits,
+            records: stats.records,
+            records_held: 0,
+            bytes: stats.bytes_stored,
+            bytes_raw: stats.bytes_raw,
+            segments: stats.segments,
+            syncs: stats.syncs,
+            groups: stats.groups,
+            grouped_commits: stats.grouped_commits,
+            group_commits_max: stats.group_commits_max,
+            group_latency_total_us: stats.group_latency_total.as_micros() as u64,
+            group_latency_max_us: stats.group_latency_max.as_micros() as u64,
+            last_group_at_ms: stats.last_group_at_ms,
+            stalls: stats.stalls,
+            stall_time_us: stats.stall_time.as_micros() as u64,
+            full_refusals: stats.full_refusals,
+            tickets: stats.tickets,
+        }
+    }
+
+    pub(crate) fn reset_stats(&self) {
+        self.wal.reset_stats();
+    }
+
+    pub(crate) fn step(&self) -> Result<bool> {
+        Ok(self.wal.step()?)
+    }
+
+    pub(crate) fn close(&self) -> Result<()> {
+        Ok(self.wal.close()?)
+    }
+}
+
+/// Encodes a commit in the buffer of the thread and hands it on.
+fn with_encoded<R>(
+    writes: &[Write<'_>],
+    hand_on: impl FnOnce(&cortenkv_wal::Batch) -> Result<R>,
+) -> Result<R> {
+    BATCH.with_borrow_mut(|batch| {
+        if batch.bytes() > KEPT_BATCH_BYTES_MAX {
+            *batch = cortenkv_wal::Batch::new();
+        }
+        batch.clear();
+        for write in writes {
+            match write.change {
+                Change::Put { value, expires_at_ms: None } => {
+                    batch.put(write.keyspace, write.key, value)?;
+                }
+                Change::Put { value, expires_at_ms: Some(at_ms) } => {
+                    batch.put_expiring(write.keyspace, write.key, value, at_ms)?;
+                }
+                Change::Delete => batch.delete(write.keyspace, write.key)?,
+            }
+        }
+        if writes.iter().all(|write| matches!(write.change, Change::Delete)) {
+            // What frees space must not fail for lack of it.
+            batch.draw_on_reserve();
+        }
+        hand_on(batch)
+    })
+}
+
+/// Hands the records of the log to the installer.
+struct Feed(Arc<Installer>);
+
+impl ReplayHandler for Feed {
+    fn apply(&self, records: &[cortenkv_wal::RecordRef<'_>]) {
+        self.0.apply(records.iter().map(ours));
+    }
+}
+
+fn ours<'a>(record: &cortenkv_wal::RecordRef<'a>) -> RecordRef<'a> {
+    let cortenkv_wal::Location { segment, offset } = record.location;
+    RecordRef {
+        location: Location { segment, offset },
+        seq: record.seq,
+        keyspace: record.keyspace,
+        tombstone: record.kind == cortenkv_wal::RecordKind::Delete,
+        expires_at_ms: record.expires_at_ms,
+        key: record.key,
+        value: record.value,
+    }
+}
+
+/// A ticket of the log. Whoever waits may lead the sync; polling never does.
+struct WalTicket(cortenkv_wal::Ticket);
+
+impl Future for WalTicket {
+    type Output = Result<SeqNo>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        Pin::new(&mut self.0).poll(context).map_err(Error::from)
+    }
+}
+
+impl Pending<SeqNo> for WalTicket {
+    fn wait(self: Pin<Box<Self>>) -> Result<SeqNo> {
+        Ok(Pin::into_inner(self).0.wait()?)
+    }
+}
+
+impl From<Durability> for cortenkv_wal::Durability {
+    fn from(durability: Durability) -> Self {
+        match durability {
+            Durability::Always => Self::Always,
+            Durability::Group { max_wait, max_batch } => Self::Group { max_wait, max_batch },
+            Durability::EveryN(n) => Self::EveryN(n),
+            Durability::Interval(interval) => Self::Interval(interval),
+            Durability::Checkpoint => Self::Checkpoint,
+            Durability::None => Self::None,
+        }
+    }
+}
+
+impl From<cortenkv_wal::Error> for Error {
+    fn from(error: cortenkv_wal::Error) -> Self {
+        use cortenkv_wal::ErrorKind as Theirs;
+        let kind = match error.kind().clone() {
+            Theirs::Corruption { file, offset, expected, found } => {
+                ErrorKind::Corruption { file, offset, expected, found }
+            }
+            Theirs::InvalidArgument => ErrorKind::InvalidArgument,
+            Theirs::LimitExceeded => ErrorKind::LimitExceeded,
+            Theirs::Busy => ErrorKind::Busy,
+            Theirs::Locked { pid } => ErrorKind::Locked { pid },
+            Theirs::Closed(reason) => ErrorKind::Closed(closed(reason)),
+            Theirs::StorageFull => ErrorKind::StorageFull,
+            Theirs::Timeout => ErrorKind::Timeout,
+            Theirs::Unsupported => ErrorKind::Unsupported,
+            // `Io`, and kinds of a newer log.
+            _ => ErrorKind::Io,
+        };
+        match error.io_source() {
+            Some(cause) => Error::with_source(kind, error.context(), copy(cause)),
+            None => Error::new(kind, error.context()),
+        }
+    }
+}
+
+fn copy(error: &io::Error) -> io::Error {
+    match error.raw_os_error() {
+        Some(code) => io::Error::from_raw_os_error(code),
+        None => io::Error::new(error.kind(), error.to_string()),
+    }
+}
+
+fn closed(reason: cortenkv_wal::ClosedReason) -> ClosedReason {
+    match reason {
+        cortenkv_wal::ClosedReason::Clean => ClosedReason::Clean,
+        cortenkv_wal::ClosedReason::Panicked => ClosedReason::Panicked,
+        cortenkv_wal::ClosedReason::Forked => ClosedReason::Forked,
+        // `Poisoned`, and reasons of a newer log.
+        _ => ClosedReason::Poisoned,
+    }
+}

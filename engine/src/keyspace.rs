@@ -1,0 +1,264 @@
+//! The handle of a keyspace: every operation on keys and values.
+//!
+//! # Concurrency
+//! Handles are cheap clones, `Send + Sync + 'static`. Every operation is atomic by itself and may run beside any other.
+
+use std::fmt;
+use std::ops::RangeBounds;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::batch::Batch;
+use crate::db::Handle;
+use crate::error::Result;
+use crate::options::PutOptions;
+use crate::range::KeyRange;
+use crate::read::Entry;
+use crate::record::{Change, KeyspaceId, SeqNo, Write};
+use crate::scan::{Keys, Scan};
+use crate::ttl;
+use crate::write::{Check, Expected};
+
+/// A named set of keys within a database; made by [`Db::keyspace`](crate::Db::keyspace).
+///
+/// ```
+/// # let db = cortenkv::Db::open_in_memory()?;
+/// let users = db.keyspace("users")?;
+/// users.put(b"7", b"Ada")?;
+/// assert_eq!(users.get(b"7")?.as_deref(), Some(&b"Ada"[..]));
+/// assert_eq!(db.get(b"7")?, None); // the default keyspace is another one
+/// # Ok::<(), cortenkv::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct Keyspace {
+    pub(crate) handle: Arc<Handle>,
+    id: KeyspaceId,
+    name: Arc<str>,
+}
+
+/// Why [`Keyspace::compare_and_swap`] did not write: the key holds something else.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct CasConflict;
+
+impl fmt::Display for CasConflict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the key does not hold the expected value; read it again and decide anew")
+    }
+}
+
+impl std::error::Error for CasConflict {}
+
+impl Keyspace {
+    pub(crate) fn new(handle: Arc<Handle>, id: KeyspaceId, name: Arc<str>) -> Self {
+        Keyspace { handle, id, name }
+    }
+
+    pub(crate) fn id(&self) -> KeyspaceId {
+        self.id
+    }
+
+    pub(crate) fn is_of(&self, handle: &Arc<Handle>) -> bool {
+        Arc::ptr_eq(&self.handle, handle)
+    }
+
+    /// The name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Sets the value of a key, without an end, and returns the number of the commit.
+    ///
+    /// # Errors
+    /// `LimitExceeded` when key or value is too long: nothing was written. `StorageFull` when the disk is full: writes
+    /// resume by themselves. `Closed` after `close` or an earlier failure; `Io` when this one fails.
+    pub fn put(&self, key: impl AsRef<[u8]>, value: impl AsRef<[u8]>) -> Result<SeqNo> {
+        self.put_with(key, value, PutOptions::new())
+    }
+
+    /// Sets the value of a key with a time to live or a durability of its own.
+    ///
+    /// # Errors
+    /// As [`Keyspace::put`], and `InvalidArgument` for a durability that can never work.
+    pub fn put_with(
+        &self,
+        key: impl AsRef<[u8]>,
+        value: impl AsRef<[u8]>,
+        options: PutOptions,
+    ) -> Result<SeqNo> {
+        let core = &self.handle.core;
+        let expires_at_ms = options.ttl.map(|ttl| ttl::expires_at_ms(core.now_ms(), ttl));
+        let change = Change::Put { value: value.as_ref(), expires_at_ms };
+        core.commit(&[self.write(key.as_ref(), change)], options.durability)
+    }
+
+    /// Sets many values in one commit: visible together, one sync. Of several items with one key the last counts.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # let db = cortenkv::Db::open_in_memory()?;
+    /// db.put_batch([("a", "1", None), ("b", "2", Some(Duration::from_secs(60)))])?;
+    /// # Ok::<(), cortenkv::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Keyspace::put`], for the whole.
+    pub fn put_batch<K: AsRef<[u8]>, V: AsRef<[u8]>>(
+        &self,
+        items: impl IntoIterator<Item = (K, V, Option<Duration>)>,
+    ) -> Result<SeqNo> {
+        let mut batch = Batch::new(Arc::clone(&self.handle));
+        for (key, value, ttl) in items {
+            batch.add_put(self, key.as_ref(), value.as_ref(), ttl);
+        }
+        batch.commit_as(None)
+    }
+
+    /// Removes a key, and returns the number of the commit. It does no harm when the key is not there.
+    ///
+    /// # Errors
+    /// As [`Keyspace::put`].
+    pub fn delete(&self, key: impl AsRef<[u8]>) -> Result<SeqNo> {
+        self.handle.core.commit(&[self.write(key.as_ref(), Change::Delete)], None)
+    }
+
+    /// The value of a key; `None` when the key is not there or has expired.
+    ///
+    /// # Errors
+    /// `Corruption` when the record of the key is damaged: never a wrong value. `Closed` after `close`.
+    pub fn get(&self, key: impl AsRef<[u8]>) -> Result<Option<Bytes>> {
+        self.handle.core.get(self.id, key.as_ref())
+    }
+
+    /// The value of a key with its expiry and the number of its commit.
+    ///
+    /// # Errors
+    /// As [`Keyspace::get`].
+    pub fn get_entry(&self, key: impl AsRef<[u8]>) -> Result<Option<Entry>> {
+        self.handle.core.get_entry(self.id, key.as_ref())
+    }
+
+    /// True when the key has a value.
+    ///
+    /// # Errors
+    /// As [`Keyspace::get`].
+    pub fn contains_key(&self, key: impl AsRef<[u8]>) -> Result<bool> {
+        self.handle.core.contains_key(self.id, key.as_ref())
+    }
+
+    /// The values of many keys, in their order. Not a snapshot: each is read at its own moment.
+    ///
+    /// # Errors
+    /// As [`Keyspace::get`], at the first key that fails.
+    pub fn multi_get<K: AsRef<[u8]>>(
+        &self,
+        keys: impl IntoIterator<Item = K>,
+    ) -> Result<Vec<Option<Bytes>>> {
+        keys.into_iter().map(|key| self.get(key)).collect()
+    }
+
+    /// Writes `new` (`None` = deletes) if the key holds `expected` (`None` = nothing), both at one moment.
+    ///
+    /// Conditional writes of a database run one after the other, each through its own sync.
+    ///
+    /// ```
+    /// # let db = cortenkv::Db::open_in_memory()?;
+    /// assert!(db.compare_and_swap(b"k", None, Some(b"1"))?.is_ok());
+    /// assert!(db.compare_and_swap(b"k", None, Some(b"2"))?.is_err());
+    /// # Ok::<(), cortenkv::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Keyspace::put`] and [`Keyspace::get`]. A conflict is not an error: it is the inner result.
+    pub fn compare_and_swap(
+        &self,
+        key: impl AsRef<[u8]>,
+        expected: Option<&[u8]>,
+        new: Option<&[u8]>,
+    ) -> Result<Result<(), CasConflict>> {
+        let key = key.as_ref();
+        let change = match new {
+            Some(value) => Change::Put { value, expires_at_ms: None },
+            None => Change::Delete,
+        };
+        let expected = expected.map_or(Expected::Absent, Expected::Value);
+        let checks = [Check { keyspace: self.id, key, expected }];
+        let outcome = self.handle.core.commit_if(&[self.write(key, change)], &checks, None)?;
+        Ok(outcome.map(|_| ()).map_err(|_| CasConflict))
+    }
+
+    /// Sets the value of a key that has none; false, and nothing written, if it has one.
+    ///
+    /// # Errors
+    /// As [`Keyspace::compare_and_swap`].
+    pub fn put_if_absent(&self, key: impl AsRef<[u8]>, value: impl AsRef<[u8]>) -> Result<bool> {
+        self.compare_and_swap(key, None, Some(value.as_ref())).map(|outcome| outcome.is_ok())
+    }
+
+    /// All entries in key order. `.rev()` walks backwards, [`Scan::keys`] leaves the values out.
+    pub fn iter(&self) -> Scan {
+        self.scan(KeyRange::all())
+    }
+
+    /// The entries of a range of keys. Crossed bounds give an empty range.
+    ///
+    /// ```
+    /// # let db = cortenkv::Db::open_in_memory()?;
+    /// # if !db.stats().build.ordered { return Ok(()); }
+    /// db.put_batch([("a", "1", None), ("b", "2", None), ("c", "3", None)])?;
+    /// let newest = db.range("a".."c").next_back().transpose()?;
+    /// assert_eq!(newest.expect("two entries").0, "b");
+    /// # Ok::<(), cortenkv::Error>(())
+    /// ```
+    pub fn range<K: AsRef<[u8]>>(&self, range: impl RangeBounds<K>) -> Scan {
+        self.scan(KeyRange::new(range))
+    }
+
+    /// The entries whose keys start with a prefix; the empty prefix means all.
+    pub fn prefix(&self, prefix: impl AsRef<[u8]>) -> Scan {
+        self.scan(KeyRange::prefix(prefix.as_ref()))
+    }
+
+    /// All keys in order.
+    pub fn keys(&self) -> Keys {
+        self.iter().keys()
+    }
+
+    /// The entry with the lowest key.
+    ///
+    /// # Errors
+    /// As [`Keyspace::get`]; `Unsupported` when the build keeps no key order.
+    pub fn first_key_value(&self) -> Result<Option<(Bytes, Bytes)>> {
+        self.iter().next().transpose()
+    }
+
+    /// The entry with the highest key.
+    ///
+    /// # Errors
+    /// As [`Keyspace::first_key_value`].
+    pub fn last_key_value(&self) -> Result<Option<(Bytes, Bytes)>> {
+        self.iter().next_back().transpose()
+    }
+
+    fn scan(&self, range: KeyRange) -> Scan {
+        Scan::new(Arc::clone(&self.handle.core), self.id, range)
+    }
+
+    fn write<'a>(&self, key: &'a [u8], change: Change<'a>) -> Write<'a> {
+        Write { keyspace: self.id, key, change }
+    }
+}
+
+impl AsRef<Keyspace> for Keyspace {
+    fn as_ref(&self) -> &Keyspace {
+        self
+    }
+}
+
+impl fmt::Debug for Keyspace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Keyspace").field("name", &self.name).finish_non_exhaustive()
+    }
+}

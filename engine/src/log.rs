@@ -1,0 +1,107 @@
+//! The log of a database: on disk or in memory, behind one set of calls.
+//!
+//! Both kinds number the commits, keep the records, and hand every record to the [`Installer`] before an append is
+//! acknowledged. Nothing reaches the index by another way (rule 8).
+
+use crate::address::Location;
+use crate::error::Result;
+use crate::memory_log::MemoryLog;
+use crate::options::Durability;
+use crate::parts::{DurableLog, Manifest};
+use crate::record::{KeyspaceId, RecordRef, SeqNo, Write};
+use crate::stats::{LogStats, OpenReport};
+use crate::ticket::Ticket;
+
+/// A log of either kind.
+pub(crate) enum Log {
+    Memory(MemoryLog),
+    Durable(DurableLog),
+}
+
+/// What opening a database on disk gives.
+pub(crate) struct Opened {
+    pub(crate) log: DurableLog,
+    pub(crate) manifest: Manifest,
+    pub(crate) keyspaces: Vec<(KeyspaceId, String)>,
+    pub(crate) hash_seed: u64,
+    pub(crate) report: OpenReport,
+}
+
+macro_rules! either {
+    ($self:ident, $log:ident => $call:expr) => {
+        match $self {
+            Log::Memory($log) => $call,
+            Log::Durable($log) => $call,
+        }
+    };
+}
+
+impl Log {
+    /// Appends one commit, and returns once it is installed and as durable as asked.
+    pub(crate) fn append(&self, writes: &[Write<'_>], durability: Durability) -> Result<SeqNo> {
+        either!(self, log => log.append(writes, durability))
+    }
+
+    /// Appends one commit; the ticket resolves when [`Log::append`] would return.
+    pub(crate) fn append_async(
+        &self,
+        writes: &[Write<'_>],
+        durability: Durability,
+    ) -> Result<Ticket<SeqNo>> {
+        either!(self, log => log.append_async(writes, durability))
+    }
+
+    /// Makes everything appended so far durable and installed.
+    pub(crate) fn sync(&self) -> Result<SeqNo> {
+        either!(self, log => log.sync())
+    }
+
+    /// Shows a record; `None` when it was forgotten.
+    pub(crate) fn read_with<R>(
+        &self,
+        location: Location,
+        show: impl FnOnce(RecordRef<'_>) -> R,
+    ) -> Result<Option<R>> {
+        either!(self, log => log.read_with(location, show))
+    }
+
+    /// The index points at this record no more. On disk its bytes wait for compaction; in memory they go now.
+    pub(crate) fn forget(&self, location: Location) {
+        match self {
+            Log::Memory(log) => log.forget(location),
+            Log::Durable(_) => {}
+        }
+    }
+
+    /// True when a tombstone has nothing left to hide once it is installed: no replay brings older records back, and
+    /// commits are installed in their order.
+    pub(crate) fn forgets_tombstones(&self) -> bool {
+        matches!(self, Log::Memory(_))
+    }
+
+    pub(crate) fn last_seq(&self) -> SeqNo {
+        either!(self, log => log.last_seq())
+    }
+
+    pub(crate) fn durable_seq(&self) -> SeqNo {
+        either!(self, log => log.durable_seq())
+    }
+
+    pub(crate) fn stats(&self) -> LogStats {
+        either!(self, log => log.stats())
+    }
+
+    pub(crate) fn reset_stats(&self) {
+        either!(self, log => log.reset_stats());
+    }
+
+    /// Does one unit of background work; true if there was one.
+    pub(crate) fn step(&self) -> Result<bool> {
+        either!(self, log => log.step())
+    }
+
+    /// Syncs, resolves every pending ticket, and refuses appends from then on. Reads go on.
+    pub(crate) fn close(&self) -> Result<()> {
+        either!(self, log => log.close())
+    }
+}

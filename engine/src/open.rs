@@ -1,0 +1,231 @@
+//! Opening: options checked, the log replayed, the index filled, the handle made.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::catalog::Catalog;
+use crate::config::Config;
+use crate::core::Core;
+use crate::db::Db;
+use crate::error::{Error, ErrorKind, Result};
+use crate::install::Installer;
+use crate::log::{Log, Opened};
+use crate::memory_log::MemoryLog;
+use crate::options::{Compression, Durability, Options};
+use crate::parts::{Clock, Index, open_durable};
+use crate::stats::{OpenReport, Progress};
+
+/// The options of an opening; made by [`Db::builder`]. Of two settings of one thing the last wins.
+///
+/// An option of a part that this build lacks makes [`Builder::build`] answer `Unsupported`; none is ignored.
+///
+/// ```
+/// # use cortenkv::{Db, Durability};
+/// let db = Db::builder_in_memory().durability(Durability::None).build()?;
+/// # Ok::<(), cortenkv::Error>(())
+/// ```
+#[must_use = "a builder opens nothing before `build`"]
+pub struct Builder {
+    /// `None` for a database in memory.
+    dir: Option<PathBuf>,
+    pub(crate) options: Options,
+    /// The first setting that made no sense; `build` answers it.
+    failure: Option<Error>,
+}
+
+impl Builder {
+    pub(crate) fn on_disk(dir: &Path) -> Self {
+        Builder { dir: Some(dir.to_path_buf()), options: Options::default(), failure: None }
+    }
+
+    pub(crate) fn in_memory() -> Self {
+        Builder { dir: None, options: Options::default(), failure: None }
+    }
+
+    /// When commits are acknowledged that ask for nothing else.
+    pub fn durability(mut self, durability: Durability) -> Self {
+        self.options.durability = durability;
+        self
+    }
+
+    /// Short for [`Durability::Interval`].
+    pub fn sync_interval(self, interval: Duration) -> Self {
+        self.durability(Durability::Interval(interval))
+    }
+
+    /// The old switch: `true` is [`Durability::Always`], `false` is [`Durability::None`].
+    #[deprecated(note = "use `durability(Durability::Always)` or `durability(Durability::None)`")]
+    pub fn fsync_on_commit(self, on: bool) -> Self {
+        self.durability(if on { Durability::Always } else { Durability::None })
+    }
+
+    /// The codec of commits of 4 KiB and more: `true` is Snappy. What is stored is read whatever is set.
+    pub fn compression(mut self, compression: impl Into<Compression>) -> Self {
+        self.options.compression = compression.into();
+        self
+    }
+
+    /// Nominal size of a log segment in bytes: 0 = by the size of the database, else 16 KiB to 64 MiB.
+    pub fn segment_bytes(mut self, segment_bytes: u64) -> Self {
+        self.options.segment_bytes = segment_bytes;
+        self
+    }
+
+    /// Under [`Durability::Checkpoint`]: unsynced bytes past which a background sync starts; 0 = only on request.
+    pub fn checkpoint_threshold_bytes(mut self, threshold_bytes: u64) -> Self {
+        self.options.checkpoint_threshold_bytes = threshold_bytes;
+        self
+    }
+
+    /// The most tickets that may be pending; beyond it `commit_async` answers `Busy`. 65,536 unless set.
+    pub fn tickets_max(mut self, tickets_max: usize) -> Self {
+        self.options.tickets_max = tickets_max;
+        self
+    }
+
+    /// Starts no thread: background work is done by [`Db::step`], so that one thread can drive everything.
+    pub fn manual(mut self) -> Self {
+        self.options.manual = true;
+        self
+    }
+
+    /// Opens a damaged database with every commit that is intact, and counts what is not in the report. Without it,
+    /// damage that no crash explains is `Corruption`, and nothing is changed.
+    pub fn salvage(mut self, salvage: bool) -> Self {
+        self.options.salvage = salvage;
+        self
+    }
+
+    /// Opens although group or others may write to the directory.
+    pub fn allow_writable_by_others(mut self, allow: bool) -> Self {
+        self.options.allow_writable_by_others = allow;
+        self
+    }
+
+    /// The clock that expiries and intervals are measured by.
+    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.options.clock = clock;
+        self
+    }
+
+    /// A listener to the progress of the opening; it is called from the opening thread or its helpers.
+    pub fn progress(mut self, listener: impl Fn(Progress) + Send + Sync + 'static) -> Self {
+        self.options.progress = Some(Arc::new(listener));
+        self
+    }
+
+    /// Compaction in the background. This version has none: `true` is `Unsupported`.
+    pub fn async_compaction(mut self, on: bool) -> Self {
+        self.options.async_compaction = on;
+        self
+    }
+
+    /// A write-back cache. This version has none: `true` is `Unsupported`.
+    pub fn write_back_cache(mut self, on: bool) -> Self {
+        self.options.write_back_cache = on;
+        self
+    }
+
+    /// Capacity of the read cache in bytes. This version has none: anything but 0 is `Unsupported`.
+    pub fn cache_capacity(mut self, capacity_bytes: u64) -> Self {
+        self.options.cache_capacity_bytes = capacity_bytes;
+        self
+    }
+
+    /// A bound of memory in bytes. This version holds none: anything but 0 is `Unsupported`.
+    pub fn memory_budget(mut self, budget_bytes: u64) -> Self {
+        self.options.memory_budget_bytes = budget_bytes;
+        self
+    }
+
+    /// Takes every setting that a configuration has.
+    pub fn config(mut self, config: Config) -> Self {
+        if let Err(error) = config.apply_to(&mut self.options) {
+            self.failure.get_or_insert(error);
+        }
+        self
+    }
+
+    /// Opens the database.
+    ///
+    /// # Errors
+    /// As [`Db::open`], `InvalidArgument` for options that can never work, and `Unsupported` for those that this build
+    /// cannot do.
+    pub fn build(self) -> Result<Db> {
+        if let Some(failure) = self.failure {
+            return Err(failure);
+        }
+        self.options.validate()?;
+        match self.dir {
+            Some(dir) => open_on_disk(&dir, self.options),
+            None => open_in_memory(self.options),
+        }
+    }
+}
+
+impl std::fmt::Debug for Builder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Builder").field("dir", &self.dir).finish_non_exhaustive()
+    }
+}
+
+fn open_in_memory(options: Options) -> Result<Db> {
+    if options.compression != Compression::None {
+        return Err(Error::unsupported(
+            "compression is set, but a database in memory stores values as they are; leave it off",
+        ));
+    }
+    let installer = Arc::new(Installer::default());
+    let log = Log::Memory(MemoryLog::new(Arc::clone(&installer)));
+    // Nothing of it leaves the process, so any seed does; with a fixed one runs repeat.
+    let core = Core::new(log, Index::new(0), Catalog::in_memory(), options);
+    Ok(go_live(core, &installer, OpenReport { created: true, ..OpenReport::default() }))
+}
+
+fn open_on_disk(dir: &Path, options: Options) -> Result<Db> {
+    let installer = Arc::new(Installer::default());
+    let Opened { log, manifest, keyspaces, hash_seed, report } =
+        open_durable(dir, &options, &installer)?;
+    let catalog = Catalog::durable(manifest, keyspaces);
+    check_keyspaces(dir, &catalog, &installer)?;
+    let core = Core::new(Log::Durable(log), Index::new(hash_seed), catalog, options);
+    let db = go_live(core, &installer, report);
+    // An index that could not take every record would answer "not there" for the rest.
+    db.core().check_writable()?;
+    Ok(db)
+}
+
+/// A keyspace is durable before its first record, so a record of an unknown one means a damaged manifest.
+fn check_keyspaces(dir: &Path, catalog: &Catalog, installer: &Installer) -> Result<()> {
+    let Some(id) =
+        installer.with_replayed(|table| table.unknown_keyspace(|id| catalog.contains(id)))
+    else {
+        return Ok(());
+    };
+    let kind = ErrorKind::Corruption {
+        file: dir.join("CURRENT"),
+        offset: 0,
+        expected: format!("a manifest that names keyspace {id}, which the log has records of"),
+        found: "a manifest without it".into(),
+    };
+    Err(Error::new(
+        kind,
+        format!(
+            "the manifest of {} lacks keyspace {id}, which the log has records of: it is older than the log, or damaged; \
+             restore CURRENT and the manifest from a copy",
+            dir.display()
+        ),
+    ))
+}
+
+fn go_live(core: Core, installer: &Installer, mut report: OpenReport) -> Db {
+    use std::sync::atomic::Ordering::Relaxed;
+    let core = Arc::new(core);
+    let started = core.clock().monotonic();
+    installer.go_live(&core);
+    report.index_ms = (core.clock().monotonic() - started).as_millis() as u64;
+    report.keys = core.counters.keys.load(Relaxed);
+    core.report.set(report).expect("a database is opened once");
+    Db::new(core)
+}

@@ -1,0 +1,81 @@
+//! Which parts this build has. The only file with `cfg(feature)`: everything else names a part and gets either the
+//! adapter to its crate (`glue/`) or a working stand-in (`parts/`).
+//!
+//! # Layout
+//! | part | with its feature | without |
+//! |---|---|---|
+//! | log on disk, manifest, file system | `glue/log.rs`, `manifest.rs` (`wal`) | `parts/no_wal.rs`: opening answers `Unsupported` |
+//! | clock | that of `cortenkv-wal` | `parts/clock.rs`, the same by name and shape |
+//! | index | `glue/index.rs` over `cortenkv-index` | `parts/tree_index.rs`, a sorted map of whole keys |
+//! | key order | `glue/ordered.rs` (`ordered`) | `parts/no_order.rs` when `index` is on: scans answer `Unsupported` |
+//!
+//! The log in memory (`memory_log.rs`) is part of every build.
+
+use crate::stats::Build;
+
+#[cfg(feature = "wal")]
+#[path = "glue/log.rs"]
+mod durable;
+#[cfg(not(feature = "wal"))]
+#[path = "parts/no_wal.rs"]
+mod durable;
+
+#[cfg(feature = "wal")]
+#[path = "manifest.rs"]
+mod manifest;
+
+#[cfg(feature = "wal")]
+use cortenkv_wal::clock;
+#[cfg(not(feature = "wal"))]
+#[path = "parts/clock.rs"]
+mod clock;
+#[cfg(all(feature = "test-util", not(feature = "wal")))]
+#[path = "parts/manual_clock.rs"]
+mod manual_clock;
+
+#[cfg(feature = "index")]
+#[path = "glue/index.rs"]
+mod index;
+#[cfg(not(feature = "index"))]
+#[path = "parts/tree_index.rs"]
+mod index;
+
+#[cfg(all(feature = "index", feature = "ordered"))]
+#[path = "glue/ordered.rs"]
+mod ordered;
+#[cfg(all(feature = "index", not(feature = "ordered")))]
+#[path = "parts/no_order.rs"]
+mod ordered;
+
+#[cfg(feature = "test-util")]
+#[path = "conformance.rs"]
+pub mod conformance;
+
+pub(crate) use clock::{Clock, SystemClock};
+pub(crate) use durable::{DurableLog, Manifest, Platform, open_durable};
+pub(crate) use index::Index;
+
+/// What users see of the parts.
+pub(crate) mod public {
+    pub use super::clock::{Clock, SystemClock};
+    #[cfg(feature = "test-util")]
+    pub use super::conformance;
+    #[cfg(all(feature = "test-util", not(feature = "wal")))]
+    pub use super::manual_clock::ManualClock;
+    #[cfg(all(feature = "test-util", feature = "wal"))]
+    pub use cortenkv_wal::TailKind;
+    #[cfg(all(feature = "test-util", feature = "wal"))]
+    pub use cortenkv_wal::clock::ManualClock;
+    #[cfg(feature = "wal")]
+    pub use cortenkv_wal::vfs;
+}
+
+/// The parts of this build.
+pub(crate) const BUILD: Build = Build {
+    wal: cfg!(feature = "wal"),
+    snappy: cfg!(all(feature = "wal", feature = "snappy")),
+    index: cfg!(feature = "index"),
+    ordered: cfg!(any(feature = "ordered", not(feature = "index"))),
+    cache: cfg!(feature = "cache"),
+    compaction: cfg!(feature = "compaction"),
+};

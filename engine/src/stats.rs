@@ -1,0 +1,174 @@
+//! What a database tells about itself: figures, the report of its opening, the progress of it, the parts of the build.
+
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
+
+use crate::core::Installed;
+use crate::record::SeqNo;
+
+/// Which parts this build has; the others have stand-ins, or answer `Unsupported`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
+pub struct Build {
+    /// Databases on disk.
+    pub wal: bool,
+    /// Snappy compression.
+    pub snappy: bool,
+    /// The point index that keeps no keys.
+    pub index: bool,
+    /// Scans in key order.
+    pub ordered: bool,
+    /// The crate of the caches.
+    pub cache: bool,
+    /// The crate of compaction.
+    pub compaction: bool,
+}
+
+/// The figures of a database at one moment. Counts that change meanwhile may differ by what is under way.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
+pub struct Stats {
+    /// The parts of the build.
+    pub build: Build,
+    /// True for a database that is gone with the process.
+    pub in_memory: bool,
+    /// The durability of commits that ask for no other.
+    pub durability: String,
+    /// Keyspaces, the default one included.
+    pub keyspaces: u64,
+    /// Keys that have a value, over all keyspaces; expired ones count until something else is written to them.
+    pub keys: u64,
+    /// Keys whose newest record is a tombstone.
+    pub tombstones: u64,
+    /// The number of the newest commit in the log.
+    pub last_seq: SeqNo,
+    /// The number up to which commits survive a power cut; 0 in memory.
+    pub durable_seq: SeqNo,
+    /// Memory of the index in bytes, estimated.
+    pub index_bytes: u64,
+    /// The log.
+    pub log: LogStats,
+    /// How the database was opened.
+    pub open: OpenReport,
+}
+
+/// The figures of the log since it was opened, or since `Db::reset_stats`. In memory all that concerns the disk is 0.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
+pub struct LogStats {
+    /// Commits appended.
+    pub commits: u64,
+    /// Records appended.
+    pub records: u64,
+    /// Records that a database in memory holds; overwritten and deleted ones are gone. 0 on disk.
+    pub records_held: u64,
+    /// Bytes appended, as they are stored.
+    pub bytes: u64,
+    /// Bytes appended, before compression.
+    pub bytes_raw: u64,
+    /// Segments that exist.
+    pub segments: u64,
+    /// Syncs that made commits durable.
+    pub syncs: u64,
+    /// Groups of commits that shared a sync.
+    pub groups: u64,
+    /// Commits in those groups.
+    pub grouped_commits: u64,
+    /// The largest group.
+    pub group_commits_max: u64,
+    /// From the start of a group to the moment that it was durable and visible, summed over groups, in microseconds.
+    pub group_latency_total_us: u64,
+    /// The longest of those, in microseconds.
+    pub group_latency_max_us: u64,
+    /// Wall-clock milliseconds at the end of the last group; 0 before the first.
+    pub last_group_at_ms: u64,
+    /// Times that a commit had to prepare a segment or reserve space itself.
+    pub stalls: u64,
+    /// Time that commits spent so, in microseconds.
+    pub stall_time_us: u64,
+    /// Commits that were refused because the disk was full.
+    pub full_refusals: u64,
+    /// Pending tickets.
+    pub tickets: u64,
+}
+
+impl LogStats {
+    /// Commits in a group, on average.
+    pub fn group_commits_mean(&self) -> f64 {
+        mean(self.grouped_commits, self.groups)
+    }
+
+    /// Latency of a group in microseconds, on average.
+    pub fn group_latency_mean_us(&self) -> f64 {
+        mean(self.group_latency_total_us, self.groups)
+    }
+}
+
+fn mean(total: u64, count: u64) -> f64 {
+    if count == 0 { 0.0 } else { total as f64 / count as f64 }
+}
+
+/// What opening a database did and found.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
+pub struct OpenReport {
+    /// True when there was no database before.
+    pub created: bool,
+    /// Segments that were replayed.
+    pub segments: u64,
+    /// Records that were replayed.
+    pub records: u64,
+    /// Bytes that were replayed.
+    pub bytes: u64,
+    /// Bytes cut off behind the last intact commit: what a crash left half written.
+    pub bytes_cut: u64,
+    /// Damaged places that salvage passed over.
+    pub damaged_places: u64,
+    /// Keys that have a value.
+    pub keys: u64,
+    /// Time for lock and manifest, in milliseconds.
+    pub manifest_ms: u64,
+    /// Time for reading the log, in milliseconds.
+    pub replay_ms: u64,
+    /// Time for filling the index, in milliseconds.
+    pub index_ms: u64,
+}
+
+/// How far an opening has come; the listener is set by `Builder::progress`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Progress {
+    /// Bytes of the log that were verified or replayed.
+    pub bytes_done: u64,
+    /// Bytes of the log in all, counted as often as each is read.
+    pub bytes_total: u64,
+}
+
+/// Counts that the engine keeps itself.
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    pub(crate) keys: AtomicU64,
+    pub(crate) tombstones: AtomicU64,
+}
+
+impl Counters {
+    /// Follows what became of a record in the index.
+    pub(crate) fn installed(&self, tombstone: bool, outcome: Installed, forgets_tombstones: bool) {
+        let count = |tombstone| if tombstone { &self.tombstones } else { &self.keys };
+        let is_kept = !(tombstone && forgets_tombstones);
+        match outcome {
+            Installed::Stale | Installed::Present => return,
+            Installed::Inserted => {}
+            Installed::Replaced { old_tombstone, .. } => {
+                count(old_tombstone).fetch_sub(1, Relaxed);
+            }
+        }
+        if is_kept {
+            count(tombstone).fetch_add(1, Relaxed);
+        }
+    }
+}

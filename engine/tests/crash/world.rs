@@ -1,0 +1,519 @@
+//! Runs a trace on the simulated file system and keeps the ledger of what was promised, in the log of the file system
+//! itself, so that it is exact at every crash point.
+//!
+//! # Invariants
+//! - One thread: the history is the commit order. What is in doubt after a failure is at the end of it.
+//! - Every change of the ledger is a note in the log; the note's tag is the place of the promise in `promises`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use cortenkv::vfs::sim::{CrashVariant, DiskModel};
+use cortenkv::vfs::{FaultVfs, SimVfs, Vfs};
+use cortenkv::{Db, Durability, Error, ErrorKind, Keyspace, ManualClock, PutOptions, Ticket};
+
+use super::history::{History, KEYS, KEYSPACES, Prefix, Value, Write, key_of, keyspace_of};
+use super::observe::{Observed, observe};
+use super::operations::{Call, Change, Operation, ttl};
+use super::random::mix;
+use super::setup::{EPOCH_MS, Setup};
+
+/// What the database has promised at one moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Promise {
+    /// So many commits survive a power cut.
+    pub durable: Prefix,
+    /// So many survive the death of the process: all that were acknowledged, and those before them.
+    pub acknowledged: Prefix,
+    /// So many were begun; no more can be there.
+    pub begun: Prefix,
+    /// Keyspaces that exist for certain, a bit for each.
+    pub keyspaces: u8,
+    /// Keyspaces that may exist.
+    pub keyspaces_begun: u8,
+    /// The largest sequence number that anybody was told.
+    pub seq_max: u64,
+    pub now_ms: u64,
+    /// How often commits that nobody was promised were forgotten before this moment.
+    pub epoch: usize,
+}
+
+/// A database in a trace.
+pub struct World {
+    pub setup: Setup,
+    pub sim: SimVfs,
+    pub clock: Arc<ManualClock>,
+    pub history: History,
+    /// The histories before commits were forgotten, one for each epoch.
+    past: Vec<History>,
+    pub promise: Promise,
+    pub promises: Vec<Promise>,
+    pub db: Option<Db>,
+    /// A write or a sync has failed: nothing may be acknowledged until the next open.
+    pub latched: bool,
+    keyspaces: [Option<Keyspace>; KEYSPACES.len()],
+    tickets: Vec<(Prefix, Ticket<u64>)>,
+    /// The first commit that was handed in as a ticket and may not be visible yet, though later ones may be.
+    unsettled: Option<Prefix>,
+    /// The failure that closed the log.
+    cause: String,
+    /// Commits that a timer has to sync, each with the time by which it must have happened.
+    timed: Vec<(Prefix, u64)>,
+    faults: Option<FaultVfs>,
+    seed: u64,
+    boots: u64,
+}
+
+impl World {
+    /// Opens a new database; with `faults`, opening may fail and leaves `db` empty.
+    pub fn new(setup: Setup, seed: u64) -> Self {
+        let sim = setup.on(SimVfs::new(mix(seed, 0)));
+        let promise = Promise {
+            durable: 0,
+            acknowledged: 0,
+            begun: 0,
+            keyspaces: 1,
+            keyspaces_begun: 1,
+            seq_max: 0,
+            now_ms: EPOCH_MS,
+            epoch: 0,
+        };
+        World {
+            setup,
+            sim,
+            clock: Arc::new(ManualClock::at_wall_ms(EPOCH_MS)),
+            history: History::default(),
+            past: Vec::new(),
+            promise,
+            promises: vec![promise],
+            db: None,
+            latched: false,
+            keyspaces: [const { None }; KEYSPACES.len()],
+            tickets: Vec::new(),
+            unsettled: None,
+            cause: String::new(),
+            timed: Vec::new(),
+            faults: None,
+            seed,
+            boots: 0,
+        }
+    }
+
+    /// From now on operations go through a fault injector.
+    pub fn inject(&mut self, faults: impl FnOnce(Arc<dyn Vfs>) -> FaultVfs) -> FaultVfs {
+        let faults = faults(Arc::new(self.sim.clone()));
+        self.faults = Some(faults.clone());
+        faults
+    }
+
+    /// Opens the directory, and holds what it shows against the ledger.
+    pub fn open(&mut self) -> Result<(), String> {
+        let vfs: Arc<dyn Vfs> = match &self.faults {
+            Some(faults) => Arc::new(faults.clone()),
+            None => Arc::new(self.sim.clone()),
+        };
+        let struck = self.struck();
+        let opened =
+            self.setup.open(vfs, &self.clock).map_err(|e| (e.is_corruption(), e.to_string()));
+        let observed = opened.and_then(|db| {
+            let observed = observe(&db).map_err(|e| (false, e))?;
+            Ok((db, observed))
+        });
+        let (db, observed) = match observed {
+            Ok(found) => found,
+            Err((false, _)) if self.struck() > struck => return Ok(()),
+            Err((_, text)) => return Err(format!("it does not open: {text}")),
+        };
+        self.recovered(&observed)?;
+        self.keyspaces[0] = Some(db.keyspace(KEYSPACES[0]).map_err(|e| e.to_string())?);
+        for (number, name) in KEYSPACES.iter().enumerate() {
+            if observed.keyspaces & (1 << number) != 0 {
+                self.keyspaces[number] = Some(db.keyspace(name).map_err(|e| e.to_string())?);
+            }
+        }
+        self.db = Some(db);
+        self.latched = false;
+        Ok(())
+    }
+
+    /// What an open showed is from now on the truth, and durable. I5
+    fn recovered(&mut self, observed: &Observed) -> Result<(), String> {
+        let Promise { acknowledged, begun, now_ms, .. } = self.promise;
+        let prefix = self.history.find(acknowledged, begun, &observed.entries, now_ms)?;
+        check_keyspaces(observed.keyspaces, &self.promise)?;
+        self.forget_behind(prefix);
+        self.unsettled = None;
+        let promise = &mut self.promise;
+        (promise.durable, promise.acknowledged, promise.begun) = (prefix, prefix, prefix);
+        promise.keyspaces = observed.keyspaces;
+        promise.keyspaces_begun = observed.keyspaces;
+        self.note();
+        Ok(())
+    }
+
+    /// The commits behind a prefix never happened.
+    fn forget_behind(&mut self, prefix: Prefix) {
+        if prefix < self.history.len() {
+            self.past.push(self.history.clone());
+            self.promise.epoch += 1;
+            self.history.truncate(prefix);
+        }
+    }
+
+    /// The history that a promise is about.
+    pub fn history_of(&self, promise: &Promise) -> &History {
+        self.past.get(promise.epoch).unwrap_or(&self.history)
+    }
+
+    /// Runs one operation. An error is a broken promise, not a failure that the database told of.
+    pub fn run(&mut self, operation: &Operation) -> Result<(), String> {
+        if self.db.is_none() {
+            // An injected fault kept it from opening.
+            return self.open();
+        }
+        match operation {
+            Operation::Commit { changes, call } => self.commit(changes, *call),
+            Operation::Settle => self.settle(),
+            Operation::Sync => self.sync("sync", Db::sync),
+            Operation::Flush => self.sync("flush", Db::flush),
+            Operation::Keyspace(number) => self.create(*number),
+            Operation::Advance(by_ms) => self.advance(*by_ms),
+            Operation::Step => self.step().map(|_| ()),
+            Operation::Reopen => self.reopen(),
+            Operation::Kill => self.kill(),
+        }
+    }
+
+    pub fn db(&self) -> &Db {
+        self.db.as_ref().expect("the database is open")
+    }
+
+    fn commit(&mut self, changes: &[Change], call: Call) -> Result<(), String> {
+        let changes: Vec<_> = changes
+            .iter()
+            .filter(|(slot, _)| self.keyspaces[keyspace_of(*slot)].is_some())
+            .copied()
+            .collect();
+        if changes.is_empty() {
+            return Ok(());
+        }
+        let writes: Vec<Write> = changes
+            .iter()
+            .map(|(slot, change)| {
+                let value = change.map(|(recipe, ttl_ms)| Value {
+                    bytes: recipe.cook(),
+                    expires_at_ms: ttl_ms.map(|ttl_ms| self.promise.now_ms + ttl_ms),
+                });
+                (*slot, value)
+            })
+            .collect();
+        let prefix = self.history.push(&writes);
+        self.promise.begun = prefix;
+        self.note();
+        if let Call::Plain(durability) = call {
+            return match self.hand_in(&changes, &writes, durability) {
+                Ok(seq) => self.acknowledged(prefix, seq, durability),
+                Err(error) => self.failed("a commit", &error, Some(prefix)),
+            };
+        }
+        let mut batch = self.db().batch();
+        for ((slot, change), (_, value)) in changes.iter().zip(&writes) {
+            self.add(&mut batch, *slot, change.and_then(|(_, ttl_ms)| ttl_ms), value.as_ref());
+        }
+        match batch.commit_async() {
+            Err(error) => self.failed("a ticket", &error, Some(prefix)),
+            Ok(_) if self.latched => Err(self.lie("a ticket was given out")),
+            Ok(ticket) => {
+                self.unsettled.get_or_insert(prefix);
+                if call == Call::Ticket {
+                    self.tickets.push((prefix, ticket));
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn hand_in(
+        &self,
+        changes: &[Change],
+        writes: &[Write],
+        durability: Option<Durability>,
+    ) -> cortenkv::Result<u64> {
+        if let ([(slot, change)], [(_, value)]) = (changes, writes) {
+            let keyspace = self.keyspaces[keyspace_of(*slot)].as_ref().expect("filtered");
+            let mut options = PutOptions::new();
+            if let Some(durability) = durability {
+                options = options.durability(durability);
+            }
+            if let Some(ttl) = ttl(change.and_then(|(_, ttl_ms)| ttl_ms)) {
+                options = options.ttl(ttl);
+            }
+            match value {
+                Some(value) => return keyspace.put_with(key_of(*slot), &value.bytes, options),
+                None if durability.is_none() => return keyspace.delete(key_of(*slot)),
+                None => {}
+            }
+        }
+        let mut batch = self.db().batch();
+        for ((slot, change), (_, value)) in changes.iter().zip(writes) {
+            self.add(&mut batch, *slot, change.and_then(|(_, ttl_ms)| ttl_ms), value.as_ref());
+        }
+        match durability {
+            Some(durability) => batch.commit_with(durability),
+            None => batch.commit(),
+        }
+    }
+
+    fn add(
+        &self,
+        batch: &mut cortenkv::Batch,
+        slot: usize,
+        ttl_ms: Option<u64>,
+        value: Option<&Value>,
+    ) {
+        let keyspace = self.keyspaces[keyspace_of(slot)].as_ref().expect("filtered");
+        match (value, ttl(ttl_ms)) {
+            (None, _) => batch.delete(keyspace, key_of(slot)),
+            (Some(value), None) => batch.put(keyspace, key_of(slot), &value.bytes),
+            (Some(value), Some(ttl)) => {
+                batch.put_with_ttl(keyspace, key_of(slot), &value.bytes, ttl)
+            }
+        };
+    }
+
+    /// A commit was acknowledged: what that promises depends on its durability.
+    fn acknowledged(
+        &mut self,
+        prefix: Prefix,
+        seq: u64,
+        durability: Option<Durability>,
+    ) -> Result<(), String> {
+        if self.latched {
+            return Err(self.lie(&format!("commit {seq} was acknowledged"))); // I7
+        }
+        if seq <= self.promise.seq_max && self.tickets.is_empty() {
+            let before = self.promise.seq_max;
+            return Err(format!("sequence number {seq} was given out after {before}")); // I4
+        }
+        self.history.set_seq(prefix, seq);
+        self.promise.seq_max = self.promise.seq_max.max(seq);
+        self.promise.acknowledged = self.promise.acknowledged.max(prefix);
+        let durable = match durability.unwrap_or(self.setup.mode.durability()) {
+            Durability::Always | Durability::Group { .. } => prefix,
+            Durability::EveryN(n) => prefix.saturating_sub(n as usize - 1),
+            Durability::Interval(interval) => {
+                self.timed.push((prefix, self.promise.now_ms + interval.as_millis() as u64));
+                0
+            }
+            _ => 0,
+        };
+        self.promise.durable = self.promise.durable.max(durable);
+        self.note();
+        Ok(())
+    }
+
+    /// The database told of a failure. What it said was not written is gone; the rest is in doubt.
+    fn failed(&mut self, what: &str, error: &Error, commit: Option<Prefix>) -> Result<(), String> {
+        if self.struck() == 0 {
+            return Err(format!("{what} failed without a cause: {error}"));
+        }
+        if error.is_corruption() {
+            return Err(format!("{what} found damage where there is none: {error}"));
+        }
+        let is_full = matches!(error.kind(), ErrorKind::StorageFull);
+        if let Some(commit) = commit.filter(|_| self.latched || is_full) {
+            self.forget_behind(commit - 1);
+            self.promise.begun = commit - 1;
+        }
+        if !is_full && !self.latched {
+            self.latched = true;
+            self.cause = format!("{what}: {error}");
+        }
+        self.note();
+        self.read_on()
+    }
+
+    fn lie(&self, what: &str) -> String {
+        format!("{what} after a failure ({})", self.cause)
+    }
+
+    /// After a failure reads go on, and show what was acknowledged or begun. I7
+    fn read_on(&mut self) -> Result<(), String> {
+        for slot in 0..KEYS {
+            let struck = self.struck();
+            let found = match self.db().get(key_of(slot)) {
+                Ok(found) => found,
+                Err(error) if self.struck() > struck && !error.is_corruption() => continue,
+                Err(error) => return Err(format!("a read after a failure: {error}")),
+            };
+            if !self.may_show(slot, found.as_deref()) {
+                return Err(format!("after a failure slot {slot} shows what it should not"));
+            }
+        }
+        Ok(())
+    }
+
+    /// True when a get of the slot may answer this.
+    pub fn may_show(&self, slot: usize, found: Option<&[u8]>) -> bool {
+        let Promise { acknowledged, begun, now_ms, .. } = self.promise;
+        let least = self.unsettled.map_or(acknowledged, |first| acknowledged.min(first - 1));
+        (least..=begun).any(|prefix| {
+            let value = self.history.value(prefix, slot, now_ms);
+            value.map(|value| &value.bytes[..]) == found
+        })
+    }
+
+    /// True when no ticket is under way: everything that was begun is visible.
+    pub fn is_quiet(&self) -> bool {
+        self.unsettled.is_none()
+    }
+
+    fn settle(&mut self) -> Result<(), String> {
+        // The newest first: its sync covers the others.
+        while let Some((prefix, ticket)) = self.tickets.pop() {
+            match ticket.wait() {
+                Ok(seq) => {
+                    let newest = self.promise.seq_max;
+                    self.promise.seq_max = self.promise.seq_max.min(seq - 1);
+                    self.acknowledged(prefix, seq, None)?;
+                    self.promise.seq_max = self.promise.seq_max.max(newest);
+                }
+                Err(error) => self.failed("waiting for a ticket", &error, None)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn sync(
+        &mut self,
+        what: &str,
+        sync: impl FnOnce(&Db) -> cortenkv::Result<u64>,
+    ) -> Result<(), String> {
+        match sync(self.db()) {
+            Ok(_) if self.latched => Err(self.lie(&format!("{what} said OK"))), // I7
+            Ok(_) => {
+                self.all_durable();
+                Ok(())
+            }
+            Err(error) => self.failed(what, &error, None),
+        }
+    }
+
+    /// Everything appended so far is on the disk, tickets and all.
+    fn all_durable(&mut self) {
+        self.promise.acknowledged = self.history.len();
+        self.promise.durable = self.history.len();
+        self.unsettled = None;
+        self.note();
+    }
+
+    fn create(&mut self, number: usize) -> Result<(), String> {
+        self.promise.keyspaces_begun |= 1 << number;
+        self.note();
+        match self.db().keyspace(KEYSPACES[number]) {
+            Ok(keyspace) => {
+                self.keyspaces[number] = Some(keyspace);
+                self.promise.keyspaces |= 1 << number;
+                self.note();
+                Ok(())
+            }
+            Err(error) => self.failed("creating a keyspace", &error, None),
+        }
+    }
+
+    fn advance(&mut self, by_ms: u64) -> Result<(), String> {
+        self.clock.advance(Duration::from_millis(by_ms));
+        self.promise.now_ms += by_ms;
+        self.note();
+        for _ in 0..100 {
+            if !self.step()? {
+                break;
+            }
+        }
+        if self.latched {
+            return Ok(());
+        }
+        let now_ms = self.promise.now_ms;
+        let due = self.timed.iter().filter(|(_, due_ms)| *due_ms <= now_ms);
+        if let Some((prefix, _)) = due.max() {
+            self.promise.durable = self.promise.durable.max(*prefix);
+            self.note();
+        }
+        self.timed.retain(|(_, due_ms)| *due_ms > now_ms);
+        Ok(())
+    }
+
+    /// Background work; true if there was some.
+    fn step(&mut self) -> Result<bool, String> {
+        match self.db().step() {
+            Ok(did) => Ok(did),
+            Err(error) => self.failed("a step", &error, None).map(|()| false),
+        }
+    }
+
+    fn reopen(&mut self) -> Result<(), String> {
+        self.tickets.clear();
+        self.timed.clear();
+        self.keyspaces = [const { None }; KEYSPACES.len()];
+        match self.db().close() {
+            Ok(()) if self.latched => return Err(self.lie("close said OK")),
+            Ok(()) => self.all_durable(),
+            Err(error) if self.struck() == 0 => return Err(format!("close failed: {error}")),
+            Err(_) => {}
+        }
+        self.db = None;
+        self.open()
+    }
+
+    fn kill(&mut self) -> Result<(), String> {
+        let trace = self.sim.trace();
+        self.boots += 1;
+        let sim = SimVfs::after_kill(&trace, trace.len(), mix(self.seed, self.boots));
+        self.restart(sim)
+    }
+
+    /// The power goes, and comes back.
+    pub fn power_cut(&mut self, variant: CrashVariant, model: DiskModel) -> Result<(), String> {
+        let trace = self.sim.trace();
+        self.boots += 1;
+        let image = trace.crash_image(model, trace.len(), variant, mix(self.seed, self.boots));
+        self.promise.acknowledged = self.promise.durable;
+        self.restart(SimVfs::from_image(image, mix(self.seed, !self.boots)))
+    }
+
+    fn restart(&mut self, sim: SimVfs) -> Result<(), String> {
+        self.tickets.clear();
+        self.timed.clear();
+        self.keyspaces = [const { None }; KEYSPACES.len()];
+        // What the old process does from here on is on a machine that nobody looks at.
+        self.db = None;
+        self.sim = self.setup.on(sim);
+        self.open()
+    }
+
+    /// How often an injected fault struck.
+    fn struck(&self) -> u64 {
+        self.faults.as_ref().map_or(0, |faults| faults.counts().fired())
+    }
+
+    fn note(&mut self) {
+        if self.promises.last() != Some(&self.promise) {
+            self.sim.note(self.promises.len() as u64);
+            self.promises.push(self.promise);
+        }
+    }
+}
+
+/// The keyspaces that must be there are, and no others.
+pub fn check_keyspaces(found: u8, promise: &Promise) -> Result<(), String> {
+    if promise.keyspaces & !found != 0 {
+        return Err(format!("keyspaces {:#b} are there, of {:#b}", found, promise.keyspaces));
+    }
+    if found & !promise.keyspaces_begun != 0 {
+        return Err(format!(
+            "keyspaces {found:#b} are there, beyond {:#b}",
+            promise.keyspaces_begun
+        ));
+    }
+    Ok(())
+}
