@@ -19,6 +19,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use cortenkv_wal::bugs::{Bug, planted};
+
 use cortenkv_wal::vfs::{
     DirEntry, DirLock, FileKind, OpenMode, Vfs, VfsFile, read_full_at, write_all_at,
 };
@@ -122,7 +124,9 @@ impl Manifest {
             return Err(self.fail(error));
         }
         // DURABILITY: a keyspace is durable before its first record.
-        if let Err(e) = self.file.sync_data() {
+        if !planted(Bug::ManifestNotSynced)
+            && let Err(e) = self.file.sync_data()
+        {
             return Err(self.fail(sync_error(&path, e)));
         }
         self.end += bytes.len() as u64;
@@ -214,6 +218,9 @@ fn swap_current(dir: &Path, vfs: &dyn Vfs, number: u64) -> Result<()> {
 fn write_file(vfs: &dyn Vfs, path: &Path, bytes: &[u8]) -> Result<Arc<dyn VfsFile>> {
     let file = vfs.open(path, OpenMode::CreateNew).map_err(|e| io_error(path, "create", e))?;
     write_all_at(file.as_ref(), bytes, 0).map_err(|e| io_error(path, "write", e))?;
+    if planted(Bug::CurrentBeforeManifest) {
+        return Ok(file);
+    }
     // DURABILITY: the content, before the name is used.
     file.sync_data().map_err(|e| sync_error(path, e))?;
     Ok(file)

@@ -130,6 +130,7 @@ fn canary_seeded_bugs_of_the_protocols_are_caught() {
         let child = std::process::Command::new(std::env::current_exe().unwrap())
             .args(["canary_seeded_bugs_of_the_protocols_are_caught", "--exact"])
             .env(BUG, bug)
+            .env("CORTEN_SCHEDULES", "5000")
             .output()
             .unwrap();
         assert!(!child.status.success(), "{bug} was not caught");

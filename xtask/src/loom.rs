@@ -1,7 +1,12 @@
-//! `cargo xtask loom`: the models in test targets named `loom_*`, run through every interleaving up to a bound.
+//! `cargo xtask loom`: the models in `src/loom_models.rs` of a package, run through every interleaving up to a bound.
+//!
+//! They are unit tests, since the protocols that they model are private.
 
-use crate::run::{Invocation, Result};
-use crate::workspace::Workspace;
+use crate::run::{Failure, Invocation, Result};
+use crate::workspace::{Package, Workspace};
+
+/// Where a package has its models.
+const MODELS: &str = "src/loom_models.rs";
 
 /// The options of `cargo xtask loom`.
 #[derive(Debug, clap::Args)]
@@ -22,10 +27,19 @@ impl Default for Options {
 /// # Errors
 /// When a model fails, or when there is none.
 pub fn run(workspace: &Workspace, options: &Options) -> Result<()> {
-    for package in workspace.packages_with_tests("loom_")? {
-        Invocation::cargo(&workspace.root, ["test", "--profile", "crash", "-p", package])
-            .args(["--test", "loom_*", "--target-dir"])
+    let has_models = |package: &&Package| package.folder().join(MODELS).is_file();
+    let packages: Vec<&Package> = workspace.packages.iter().filter(has_models).collect();
+    if packages.is_empty() {
+        return Err(Failure::new(format!(
+            "no package has models; expected for instance wal/{MODELS}"
+        )));
+    }
+    for package in packages {
+        Invocation::cargo(&workspace.root, ["test", "--profile", "crash", "-p", &package.name])
+            .args(package.test_features())
+            .args(["--lib", "--target-dir"])
             .arg(workspace.target_dir.join("loom").display())
+            .arg("loom_models::")
             .env("RUSTFLAGS", "--cfg loom")
             .env("LOOM_MAX_PREEMPTIONS", options.bound)
             .run()?;

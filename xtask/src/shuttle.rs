@@ -1,6 +1,6 @@
 //! `cargo xtask shuttle`: the protocols in test targets named `shuttle_*`, run through random schedules.
 //!
-//! The suites read `CORTEN_SCHEDULES` (how many schedules each) and `CORTEN_SEED`; without a seed they choose one and
+//! The suites read `CORTEN_SCHEDULES` (how many schedules in all) and `CORTEN_SEED`; without a seed they choose one and
 //! print it.
 
 use crate::run::{Invocation, Result};
@@ -9,7 +9,7 @@ use crate::workspace::Workspace;
 /// The options of `cargo xtask shuttle`.
 #[derive(Debug, clap::Args)]
 pub struct Options {
-    /// How many schedules each suite tries
+    /// How many schedules the suites of a package try together
     #[arg(long, value_name = "N", default_value_t = Options::default().schedules)]
     pub schedules: u64,
     /// Replays the run with this seed
@@ -30,6 +30,7 @@ impl Default for Options {
 pub fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     for package in workspace.packages_with_tests("shuttle_")? {
         Invocation::cargo(&workspace.root, ["test", "--profile", "crash", "-p", package])
+            .args(workspace.package(package)?.test_features())
             .args(["--test", "shuttle_*", "--target-dir"])
             .arg(workspace.target_dir.join("shuttle").display())
             .args(["--", "--nocapture"])

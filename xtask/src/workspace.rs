@@ -147,6 +147,13 @@ impl Package {
         self.manifest_path.parent().unwrap_or(Path::new("."))
     }
 
+    /// The arguments that turn on what the checkers need: the simulator, and bugs that can be planted.
+    pub fn test_features(&self) -> Vec<&'static str> {
+        let known = |feature: &&str| self.features.contains_key(*feature);
+        let best = ["seeded-bugs", "test-util"].into_iter().find(known);
+        best.map_or(Vec::new(), |feature| vec!["--features", feature])
+    }
+
     /// Whether the package has a target of that kind and name.
     pub fn has_target(&self, kind: &str, name: &str) -> bool {
         self.targets
