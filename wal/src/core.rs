@@ -339,7 +339,7 @@ impl Track for Line<'_> {
         )
         .entered();
         core.sync_snapshot(&snapshot)?;
-        lock(&core.appender).note_synced(&snapshot);
+        lock(&core.appender).unsynced().note_synced(&snapshot.segments);
         let took = core.options.clock.monotonic().saturating_sub(started);
         let commits = snapshot.seq.saturating_sub(before);
         if commits > 0 {

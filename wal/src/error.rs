@@ -166,7 +166,7 @@ impl Error {
 
     /// The same error with the words of the one that led to it.
     pub(crate) fn caused_by(mut self, cause: &Error) -> Self {
-        self.context = format!("{}; the first failure was: {cause}", self.context);
+        self.context = format!("{}; what happened first: {}", self.context, cause.context);
         self.source.clone_from(&cause.source);
         self
     }
@@ -190,10 +190,8 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.context)?;
         match &self.source {
-            Some(source) if !self.context.contains("the first failure was") => {
-                write!(f, ": {source}")
-            }
-            _ => Ok(()),
+            Some(source) => write!(f, ": {source}"),
+            None => Ok(()),
         }
     }
 }

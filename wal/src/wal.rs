@@ -178,7 +178,7 @@ impl Wal {
     /// Removes the oldest segments as long as all their commits are below `below`; returns how many went.
     ///
     /// # Errors
-    /// `Io`, `StorageFull` or `Closed`; segments that are still there can be purged again.
+    /// `Io`, `StorageFull` or `Closed`; what could not be removed goes at the next open.
     pub fn purge(&self, below: SeqNo) -> Result<u64> {
         let core = self.core();
         core.check_fork()?;
