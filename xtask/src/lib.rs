@@ -20,6 +20,7 @@ pub mod bench;
 pub mod check;
 pub mod ci;
 pub mod crash;
+pub mod demo;
 pub mod deny;
 pub mod features;
 pub mod fuzz;

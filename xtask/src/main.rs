@@ -5,7 +5,9 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use xtask::run::Result;
 use xtask::workspace::Workspace;
-use xtask::{bench, check, ci, crash, deny, features, fuzz, loom, shuttle, test, tidy, torture};
+use xtask::{
+    bench, check, ci, crash, demo, deny, features, fuzz, loom, shuttle, test, tidy, torture,
+};
 
 /// Every developer command of Cortenkv. Each prints the command lines that it runs, stops at the
 /// first failure, and says how to run that again.
@@ -36,6 +38,8 @@ enum Command {
     Shuttle(shuttle::Options),
     /// Fuzz targets under AddressSanitizer; needs a nightly toolchain and a C++ compiler
     Fuzz(fuzz::Options),
+    /// A look around: imports a folder with corten, opens it again, and asks it questions
+    Demo(demo::Options),
     /// One suite of benchmarks; without a name, the list of them
     Bench(bench::Options),
     /// Every benchmark once with tiny sizes, so that none of them rots
@@ -68,6 +72,7 @@ fn run(cli: &Cli) -> Result<()> {
         Command::Loom(options) => loom::run(workspace, options),
         Command::Shuttle(options) => shuttle::run(workspace, options),
         Command::Fuzz(options) => fuzz::run(workspace, options),
+        Command::Demo(options) => demo::run(workspace, options),
         Command::Bench(options) => bench::run(workspace, options),
         Command::BenchSmoke => bench::smoke(workspace),
         Command::Torture(options) => torture::run(workspace, options),

@@ -12,5 +12,10 @@ pub fn run(workspace: &Workspace) -> Result<()> {
     let cargo = |args: &[&str]| Invocation::cargo(&workspace.root, args.iter().copied()).run();
     cargo(&["test", "--workspace"])?;
     cargo(&["test", "-p", "cortenkv-wal", "--features", "test-util"])?;
-    cargo(&["test", "-p", "cortenkv", "--features", "test-util"])
+    // The crash suites have a command of their own, which builds them for speed; here they only have to work.
+    Invocation::cargo(&workspace.root, ["test", "-p", "cortenkv", "--features", "test-util,serde"])
+        .env("CORTEN_CRASH_IMAGES", 3_000)
+        .env("CORTEN_FAULT_RUNS", 300)
+        .env("CORTEN_KILL_ROUNDS", 12)
+        .run()
 }
