@@ -35,6 +35,7 @@ use file::Input;
 use loader::{Loader, Totals};
 use progress::Meter;
 use source::{Source, Step};
+use table::Columns;
 
 /// What the names of keyspaces start with that this tool made.
 pub const OWN_KEYSPACES: &str = "corten.";
@@ -91,6 +92,13 @@ pub struct Options {
     write: WriteOptions,
 }
 
+impl Options {
+    fn columns(&self) -> Columns<'_> {
+        let key = self.key.as_deref().expect("CSV without --key was refused");
+        Columns { delimiter: self.delimiter as u8, key, value: self.value.as_deref() }
+    }
+}
+
 /// The format of a source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Format {
@@ -119,9 +127,13 @@ impl Format {
 pub fn run(options: Options, quiet: bool) -> Result<()> {
     let format = format_of(&options)?;
     check_options(&options, format)?;
-    // A source that is not there must not leave an empty database.
-    let input = Input::open(&options.source)?;
+    // What is refused must not leave an empty database.
+    let mut input = Input::open(&options.source)?;
     let Target { db: path, keyspace } = &options.target;
+    open::check_legal(keyspace, b"")?;
+    if format == Format::Csv {
+        table::check_columns(&mut input, &options.columns())?;
+    }
     let db = open::or_create(path, quiet, |builder| options.write.apply(builder))?;
     let target = db.keyspace(keyspace)?;
 
@@ -206,11 +218,7 @@ fn make_source(
             Box::new(jsonl::JsonLines::open(input, fields, start)?)
         }
         Format::Tsv => Box::new(tsv::Tsv::open(input, options.raw, start)?),
-        Format::Csv => {
-            let key = options.key.as_deref().expect("checked before");
-            let value = options.value.as_deref();
-            Box::new(table::Table::open(input, options.delimiter as u8, key, value, start)?)
-        }
+        Format::Csv => Box::new(table::Table::open(input, &options.columns(), start)?),
     })
 }
 

@@ -73,6 +73,16 @@ pub fn or_create(path: &Path, quiet: bool, options: impl FnOnce(Builder) -> Buil
     }
 }
 
+/// Refuses a keyspace name or a key that no database takes, before one is made for it.
+///
+/// # Errors
+/// `Usage`, in the words of the database.
+pub fn check_legal(keyspace: &str, key: &[u8]) -> Result<()> {
+    // One in memory has the same rules.
+    Db::open_in_memory()?.keyspace(keyspace)?.put(key, b"")?;
+    Ok(())
+}
+
 /// A keyspace that exists.
 ///
 /// # Errors

@@ -62,6 +62,7 @@ pub fn run(options: Options, quiet: bool) -> Result<()> {
         }
         (None, None) => read_value(io::stdin().lock(), Path::new("standard input"))?,
     };
+    open::check_legal(&options.target.keyspace, &key)?;
     let db = open::or_create(&options.target.db, quiet, |builder| options.write.apply(builder))?;
     let mut put_options = PutOptions::new();
     if let Some(ttl) = options.ttl {

@@ -136,8 +136,11 @@ fn a_read_only_directory_is_refused_and_stays_whole() {
 #[test]
 fn keys_and_names_beyond_the_limits_are_refused() {
     let corten = Corten::new();
-    corten.ok(&["put", "db", "k", "v"]);
     let long = "k".repeat(65_537);
+    assert!(corten.fails(2, &["put", "db", &long, "v"]).contains("65537"));
+    assert!(corten.fails(2, &["put", "db", "k", "v", "-k", "a/b"]).contains("'/'"));
+    assert!(!corten.path("db").exists(), "nothing is half done");
+    corten.ok(&["put", "db", "k", "v"]);
     assert!(corten.fails(2, &["put", "db", &long, "v"]).contains("65537"));
     corten.ok(&["put", "db", &long[1..], "longest"]);
     assert_eq!(corten.ok(&["get", "db", &long[1..]]), "longest");

@@ -156,6 +156,10 @@ fn a_source_that_cannot_be_imported_makes_no_database() {
     assert!(corten.fails(2, &["import", "db", "notes.txt"]).contains("--format"));
     assert!(corten.fails(2, &["import", "db", ".", "--format", "tsv"]).contains("a folder"));
     assert!(corten.fails(2, &["import", "db", ".", "--key", "a"]).contains("--key"));
+    corten.file("a.csv", "id,name\n1,x\n");
+    assert!(corten.fails(2, &["import", "db", "a.csv", "--key", "zip"]).contains("\"zip\""));
+    assert!(corten.fails(2, &["import", "db", ".", "-k", "a/b"]).contains("'/'"));
+    assert!(corten.fails(2, &["import", "db", ".", "-k", "corten.import"]).contains("corten."));
     assert!(!corten.path("db").exists());
 }
 

@@ -13,7 +13,7 @@ use bytes::Bytes;
 
 use crate::core::{Core, Probe};
 use crate::error::Result;
-use crate::record::{KeyspaceId, RecordRef, SeqNo};
+use crate::record::{KeyspaceId, Rank, RecordRef, SeqNo};
 use crate::ttl;
 
 /// A value with what is known about it.
@@ -58,7 +58,8 @@ impl Core {
         now_ms: u64,
         mut show: impl FnMut(&RecordRef<'_>) -> R,
     ) -> Result<Option<R>> {
-        let mut answer = None;
+        // A record that could not be read when its successor came is still beside it: of several the newest counts.
+        let mut answer: Option<(Rank, Option<R>)> = None;
         let mut failure = None;
         self.index.find(keyspace, key, &mut |address| {
             let read = self.log.read_with(self.slots.location(address), |record| {
@@ -66,8 +67,11 @@ impl Core {
                     return Probe::Other;
                 }
                 let is_live = !record.tombstone && !ttl::is_expired(record.expires_at_ms, now_ms);
-                answer = Some(is_live.then(|| show(&record)));
-                Probe::Same(record.rank())
+                if answer.as_ref().is_none_or(|(newest, _)| *newest < record.rank()) {
+                    answer = Some((record.rank(), is_live.then(|| show(&record))));
+                }
+                // Not `Same`, which would end the search.
+                Probe::Other
             });
             match read {
                 Ok(probed) => probed.unwrap_or(Probe::Other),
@@ -78,7 +82,7 @@ impl Core {
             }
         });
         match (answer, failure) {
-            (Some(shown), _) => Ok(shown),
+            (Some((_, shown)), _) => Ok(shown),
             (None, Some(error)) => Err(error),
             (None, None) => Ok(None),
         }

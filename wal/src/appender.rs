@@ -223,11 +223,9 @@ impl Appender {
     pub(crate) fn snapshot(&mut self) -> Snapshot {
         let (limit, seq) = (self.limit(), self.published());
         let segments = self.unsynced.up_to(limit);
-        let covered = self
+        let install_from = self
             .uninstalled
-            .as_ref()
-            .is_some_and(|(segment, at)| (segment.id, at.stored) < (limit.0, limit.1.stored));
-        let install_from = if covered { self.uninstalled.take() } else { None };
+            .take_if(|(segment, at)| (segment.id, at.stored) < (limit.0, limit.1.stored));
         if install_from.is_some() && !self.in_flight.is_empty() {
             // Commits behind the one that is being copied wait for the next leader.
             self.uninstalled =
@@ -248,19 +246,14 @@ impl Appender {
             .map_or((self.segment.id, self.at), |first| (first.segment.id, first.start))
     }
 
-    /// The bytes of a snapshot are on the disk.
-    pub(crate) fn note_synced(&mut self, snapshot: &Snapshot) {
-        self.unsynced.note_synced(&snapshot.segments);
+    /// The segments that no sync has covered, for whoever syncs them.
+    pub(crate) fn unsynced(&mut self) -> &mut Unsynced {
+        &mut self.unsynced
     }
 
     /// Bytes that a power cut would take.
     pub(crate) fn unsynced_bytes(&self) -> u64 {
         self.unsynced.bytes(self.at)
-    }
-
-    /// True when a segment was filled and left, and not synced since.
-    pub(crate) fn has_unsynced_seal(&self) -> bool {
-        self.unsynced.has_seal()
     }
 
     /// Writes down what is durable, so that the next open has nothing to copy.
@@ -351,10 +344,9 @@ impl Appender {
         around.counters.stalls.add(1);
         around.counters.stall_time_ns.add(stalled.as_nanos() as u64);
         let has_reserve = priority && needed <= self.segment.reserved.load(Ordering::Acquire);
-        match room {
-            Err(e) if e.is_storage_full() && has_reserve => Ok(()),
-            other => other.map_err(|e| refusal(e, around)),
-        }
+        room.or_else(|e| {
+            if e.is_storage_full() && has_reserve { Ok(()) } else { Err(refusal(e, around)) }
+        })
     }
 
     /// The commit that a durable watermark stands for. Until the first sync the watermark is the floor, which no commit

@@ -175,8 +175,8 @@ fn sync_or_make_room(core: &Core) -> Result<bool> {
         core.timer.disarm();
     }
     let (published, sealed) = {
-        let appender = lock(&core.appender);
-        (appender.published(), appender.has_unsynced_seal())
+        let mut appender = lock(&core.appender);
+        (appender.published(), appender.unsynced().has_seal())
     };
     let sync = due || sealed || core.train.needs_leader() || core.checkpoint_is_due();
     if sync && published > core.train.durable() {

@@ -48,6 +48,8 @@ pub(crate) struct Core {
     pub(crate) handler: StdArc<dyn ReplayHandler>,
     /// False once `close` began.
     pub(crate) accepting: AtomicBool,
+    /// Held by a purge: segments go one purge at a time.
+    pub(crate) purge: Mutex<()>,
     pub(crate) tickets: AtomicUsize,
     pub(crate) next_ticket: AtomicU64,
     pub(crate) sentinel: ForkSentinel,
@@ -198,6 +200,11 @@ impl Core {
         self.train.ride(seq, &self.latch, &Line { core: self, gather })
     }
 
+    /// Leads one sync, also when every commit is durable: for frames that are no commits.
+    pub(crate) fn lead_once(&self) -> Result<()> {
+        self.train.lead_once(&self.latch, &Line { core: self, gather: None })
+    }
+
     pub(crate) fn poll_durable(&self, seq: SeqNo, ticket: u64, waker: &Waker) -> Result<bool> {
         self.train.poll(seq, ticket, waker, &self.latch, &Line { core: self, gather: None })
     }
@@ -332,7 +339,7 @@ impl Track for Line<'_> {
         )
         .entered();
         core.sync_snapshot(&snapshot)?;
-        lock(&core.appender).note_synced(&snapshot);
+        lock(&core.appender).unsynced().note_synced(&snapshot.segments);
         let took = core.options.clock.monotonic().saturating_sub(started);
         let commits = snapshot.seq.saturating_sub(before);
         if commits > 0 {

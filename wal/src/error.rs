@@ -116,6 +116,14 @@ impl Error {
         Error { kind, context: context.into(), source: Some(Arc::new(source)) }
     }
 
+    /// The same failure, once it has closed the log. "Full" would promise that nothing was written and that writes go on.
+    pub(crate) fn for_good(mut self) -> Self {
+        if self.is_storage_full() {
+            self.kind = ErrorKind::Io;
+        }
+        self
+    }
+
     /// A failed sync. Never "full", whatever the system says: the bytes may be gone, so it cannot be tried again.
     pub(crate) fn sync_failed(path: &Path, source: io::Error) -> Self {
         let context = format!("cannot sync {}", path.display());
@@ -158,7 +166,7 @@ impl Error {
 
     /// The same error with the words of the one that led to it.
     pub(crate) fn caused_by(mut self, cause: &Error) -> Self {
-        self.context = format!("{}; the first failure was: {cause}", self.context);
+        self.context = format!("{}; what happened first: {}", self.context, cause.context);
         self.source.clone_from(&cause.source);
         self
     }
@@ -182,10 +190,8 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.context)?;
         match &self.source {
-            Some(source) if !self.context.contains("the first failure was") => {
-                write!(f, ": {source}")
-            }
-            _ => Ok(()),
+            Some(source) => write!(f, ": {source}"),
+            None => Ok(()),
         }
     }
 }

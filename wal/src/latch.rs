@@ -40,6 +40,7 @@ impl Latch {
     /// Closes because an operation on a file failed: `cause` goes to those who waited for it, and everybody later is
     /// told that the log is poisoned.
     pub(crate) fn poison(&self, cause: Error) -> Error {
+        let cause = cause.for_good();
         let told = Error::closed(ClosedReason::Poisoned).caused_by(&cause);
         self.close(told);
         cause

@@ -234,6 +234,7 @@ fn core(parts: CoreParts) -> Result<Core> {
         gather: GatherGauge::default(),
         handler,
         accepting: true.into(),
+        purge: Mutex::new(()),
         tickets: 0.into(),
         next_ticket: 0.into(),
         sentinel,

@@ -140,6 +140,26 @@ impl Train {
         unreachable!("a train ended without covering its rider and without closing the latch")
     }
 
+    /// Leads one sync that starts after the call, whether or not a commit waits for it.
+    pub(crate) fn lead_once(&self, latch: &Latch, track: &impl Track) -> Result<()> {
+        let parking = {
+            let mut room = lock(&self.room);
+            latch.check()?;
+            let parking = room.leading.then(Parking::here);
+            if let Some(parking) = &parking {
+                // No sync covers this rider, so leadership comes to it.
+                let place = Place::Thread(Arc::clone(parking));
+                room.waiters.push_back(Waiter { seq: SeqNo::MAX, place });
+            }
+            room.leading = true;
+            parking
+        };
+        match parking.is_none_or(|parking| parking.wait() == LEAD) {
+            true => self.run(latch, track),
+            false => latch.check(),
+        }
+    }
+
     /// For a future: `Ok(true)` when `seq` is durable, else the waker is kept and will be woken.
     pub(crate) fn poll(
         &self,
@@ -152,7 +172,8 @@ impl Train {
         if self.durable() >= seq {
             return Ok(true);
         }
-        let idle = {
+        // A waker that is replaced may own the last reference to a task with another ticket, so it goes outside the lock.
+        let (idle, replaced) = {
             let mut room = lock(&self.room);
             if self.durable() >= seq {
                 return Ok(true);
@@ -162,15 +183,17 @@ impl Train {
                 Place::Task { ticket: known, waker } if *known == ticket => Some(waker),
                 _ => None,
             });
-            match known {
-                Some(known) => known.clone_from(waker),
+            let replaced = match known {
+                Some(known) => Some(std::mem::replace(known, waker.clone())),
                 None => {
                     let place = Place::Task { ticket, waker: waker.clone() };
                     room.waiters.push_back(Waiter { seq, place });
+                    None
                 }
-            }
-            !room.leading
+            };
+            (!room.leading, replaced)
         };
+        drop(replaced);
         if idle {
             track.request_leader();
         }
@@ -180,9 +203,13 @@ impl Train {
     /// A future was dropped: nobody waits for it any more.
     pub(crate) fn forget(&self, ticket: u64) {
         let mut room = lock(&self.room);
-        room.waiters.retain(
-            |waiter| !matches!(waiter.place, Place::Task { ticket: known, .. } if known == ticket),
+        let known = room.waiters.iter().position(
+            |waiter| matches!(waiter.place, Place::Task { ticket: known, .. } if known == ticket),
         );
+        let gone = known.and_then(|at| room.waiters.remove(at));
+        // As in `poll`, a waker is dropped outside the lock.
+        drop(room);
+        drop(gone);
     }
 
     /// True when futures wait and nobody leads.

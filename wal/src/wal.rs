@@ -178,10 +178,11 @@ impl Wal {
     /// Removes the oldest segments as long as all their commits are below `below`; returns how many went.
     ///
     /// # Errors
-    /// `Io`, `StorageFull` or `Closed`; segments that are still there can be purged again.
+    /// `Io`, `StorageFull` or `Closed`; what could not be removed goes at the next open.
     pub fn purge(&self, below: SeqNo) -> Result<u64> {
         let core = self.core();
         core.check_fork()?;
+        let _purge = lock(&core.purge);
         let doomed: Vec<_> = {
             // From here on a segment may hold commits that are not published, so its last sequence is not known yet.
             let unfinished = lock(&core.appender).published_segment();
@@ -207,7 +208,7 @@ impl Wal {
             noted?;
         }
         // DURABILITY: the note says which segments may be missing, so it comes before they are.
-        self.force_sync()?;
+        core.lead_once()?;
         let mut removed = 0;
         for segment in doomed {
             core.segments
@@ -293,19 +294,6 @@ impl Wal {
                 core.options.tickets_max
             ),
         ))
-    }
-
-    /// A sync even when every commit is durable already, for frames that are no commits.
-    fn force_sync(&self) -> Result<()> {
-        let core = self.core();
-        let (segment, end) = {
-            let appender = lock(&core.appender);
-            (StdArc::clone(appender.segment()), appender.segment().end())
-        };
-        self.sync()?;
-        let failed = |e| core.latch.poison(Error::sync_failed(&segment.path, e));
-        segment.tail().flush(u64::from(end)).map_err(failed)?;
-        segment.file.sync_data().map_err(failed)
     }
 }
 

@@ -75,6 +75,15 @@ impl Input {
         Ok(Some(Position::Offset { bytes, lines, tail }))
     }
 
+    /// Goes back to the start of a file.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn rewind(&mut self) -> Result<()> {
+        let rewound = self.file.as_mut().map_or(Ok(()), |file| file.rewind());
+        rewound.map_err(|error| self.cannot_read(&error))
+    }
+
     /// How long the file is; `None` for what cannot be read from any place.
     pub fn bytes_total(&self) -> Option<u64> {
         let facts = self.file.as_ref()?.metadata().ok()?;

@@ -27,6 +27,38 @@ pub struct Table {
     before: Cursor,
 }
 
+/// What the user says about the columns.
+#[derive(Debug, Clone, Copy)]
+pub struct Columns<'a> {
+    pub delimiter: u8,
+    pub key: &'a str,
+    /// `None` for the whole row.
+    pub value: Option<&'a str>,
+}
+
+impl Columns<'_> {
+    /// The places of key and value in a header.
+    fn places(&self, input: &Input, header: &[String]) -> Result<(usize, Option<usize>)> {
+        let value = self.value.map(|name| column(input, header, name)).transpose()?;
+        Ok((column(input, header, self.key)?, value))
+    }
+}
+
+/// Refuses a file without the columns that are named; a pipe can only be read once, and says so later.
+///
+/// # Errors
+/// As [`Table::open`].
+pub fn check_columns(input: &mut Input, columns: &Columns<'_>) -> Result<()> {
+    if input.bytes_total().is_none() {
+        return Ok(());
+    }
+    let (from, ..) = input.reader(None)?;
+    let budget = Rc::new(Cell::new(ROW_BYTES_MAX));
+    let header = header(input, &mut rows(from, &budget, columns.delimiter))?;
+    columns.places(input, &header)?;
+    input.rewind()
+}
+
 /// Offset and lines before it.
 #[derive(Debug, Clone, Copy)]
 struct Cursor {
@@ -60,35 +92,19 @@ impl Table {
     ///
     /// # Errors
     /// When the header lacks a column that is named, and as [`Input::reader`].
-    pub fn open(
-        input: Input,
-        delimiter: u8,
-        key: &str,
-        value: Option<&str>,
-        start: Option<&Position>,
-    ) -> Result<Self> {
+    pub fn open(input: Input, columns: &Columns<'_>, start: Option<&Position>) -> Result<Self> {
         let budget = Rc::new(Cell::new(ROW_BYTES_MAX));
-        let rows = |from| {
-            let bounded = Bounded { from, budget: Rc::clone(&budget) };
-            ReaderBuilder::new()
-                .has_headers(false)
-                .flexible(true)
-                .delimiter(delimiter)
-                .from_reader(bounded)
-        };
         let (from, ..) = input.reader(None)?;
-        let mut reader = rows(from);
-        let mut row = ByteRecord::new();
-        reader.read_byte_record(&mut row).map_err(|error| unreadable(&input, error))?;
-        let header = names(&input, &row)?;
-        let column = |name: &str| column(&input, &header, name);
-        let (key, value) = (column(key)?, value.map(column).transpose()?);
+        let mut reader = rows(from, &budget, columns.delimiter);
+        let header = header(&input, &mut reader)?;
+        let (key, value) = columns.places(&input, &header)?;
         let mut base = Cursor { bytes: 0, lines: 0 };
         if start.is_some() {
             let (from, bytes, lines) = input.reader(start)?;
-            (reader, base) = (rows(from), Cursor { bytes, lines });
+            reader = rows(from, &budget, columns.delimiter);
+            base = Cursor { bytes, lines };
         }
-        budget.set(ROW_BYTES_MAX);
+        let row = ByteRecord::new();
         let mut table =
             Table { input, reader, budget, header, key, value, row, base, before: base };
         table.before = table.behind();
@@ -177,7 +193,14 @@ fn unreadable(input: &Input, error: csv::Error) -> Failure {
     }
 }
 
-fn names(input: &Input, row: &ByteRecord) -> Result<Vec<String>> {
+fn rows(from: Box<dyn Read>, budget: &Rc<Cell<u64>>, delimiter: u8) -> Reader<Bounded> {
+    let from = Bounded { from, budget: Rc::clone(budget) };
+    ReaderBuilder::new().has_headers(false).flexible(true).delimiter(delimiter).from_reader(from)
+}
+
+fn header(input: &Input, reader: &mut Reader<Bounded>) -> Result<Vec<String>> {
+    let mut row = ByteRecord::new();
+    reader.read_byte_record(&mut row).map_err(|error| unreadable(input, error))?;
     let names = row.iter().map(|field| String::from_utf8(field.to_vec()));
     let names: Result<Vec<String>, _> = names.collect();
     match names {
@@ -199,5 +222,18 @@ fn column(input: &Input, header: &[String], name: &str) -> Result<usize> {
         (Some(_), Some(_)) => {
             Err(Failure::usage(format!("{} has two columns {name:?}", input.name)))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_beyond_its_budget_is_an_error_and_not_an_endless_read() {
+        let budget = Rc::new(Cell::new(5_000));
+        let mut endless = rows(Box::new(io::repeat(b'"')), &budget, b',');
+        let error = endless.read_byte_record(&mut ByteRecord::new()).unwrap_err();
+        assert!(error.to_string().contains("is a quote missing?"), "{error}");
     }
 }

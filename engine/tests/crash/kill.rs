@@ -1,10 +1,298 @@
 //! K1: SIGKILL of a real child on a real directory, with the acknowledgements in a pipe outside it.
-#![expect(
-    clippy::disallowed_methods,
-    reason = "a real process on a real file system, and its stopwatch"
-)]
+//!
+//! The child is this test binary again. Its four writers put and delete keys of their own, in batches too, and write a
+//! line to standard output after each acknowledgement. The parent kills it at a random moment, reads what is left in the
+//! pipe, opens the directory and holds it against the lines; then the next child goes on in the same directory.
+//!
+//! # Invariants
+//! - A commit of writer `w` is a pair of keys with one number, so that half a batch shows as a pair that differs.
+//! - Every number is written once, and each writer waits for its acknowledgement: at most one commit per writer is in
+//!   doubt after a kill.
+#![expect(clippy::disallowed_methods, reason = "a real process on a real file system")]
+
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use cortenkv::{Db, TailKind};
+
+use super::random::{Random, mix};
+use super::setup::Mode;
+use super::{Violation, from_env};
+
+const WRITERS: usize = 4;
+
+/// Pairs of keys of each writer.
+const PAIRS: usize = 8;
+
+/// Rounds in one directory before the next setup.
+const ROUNDS_PER_DIRECTORY: u64 = 10;
+
+const CHILD: &str = "CORTEN_KILL_CHILD";
+
+/// How much to do.
+#[derive(Debug, Clone)]
+pub struct Budget {
+    pub rounds: u64,
+    pub seed: u64,
+    /// The name of the test that calls [`run`], through which the child gets there.
+    pub test: &'static str,
+}
 
 /// Measures how long a suite takes.
-pub fn stopwatch() -> std::time::Instant {
-    std::time::Instant::now()
+pub fn stopwatch() -> Instant {
+    Instant::now()
+}
+
+/// True in a process that is to be killed.
+pub fn is_child() -> bool {
+    std::env::var_os(CHILD).is_some()
+}
+
+/// Kills so many children. In a child, writes until it is killed.
+pub fn run(budget: &Budget) -> Result<(), Violation> {
+    if is_child() {
+        child();
+    }
+    let started = Instant::now();
+    let (mut round, mut acknowledged) = (0, 0);
+    while round < budget.rounds {
+        let directory = tempfile::tempdir().expect("a directory for the database");
+        let setup = RealSetup::of(round / ROUNDS_PER_DIRECTORY);
+        let mut ledger = Ledger::default();
+        for _ in 0..ROUNDS_PER_DIRECTORY.min(budget.rounds - round) {
+            let lived = one(budget, directory.path(), setup, round, &mut ledger);
+            acknowledged += lived.map_err(|what| Violation {
+                what,
+                seed: budget.seed,
+                place: format!("point=round-{round} variant=SIGKILL {setup}"),
+                replay: format!(
+                    "CORTEN_SEED={} CORTEN_KILL_ROUNDS={} cargo test --profile crash -p cortenkv \
+                     --features test-util --test kill -- --nocapture",
+                    budget.seed,
+                    round + 1
+                ),
+            })?;
+            round += 1;
+        }
+    }
+    println!(
+        "kill: {round} rounds in {:.1} s, {acknowledged} commits acknowledged, 0 lost",
+        started.elapsed().as_secs_f64()
+    );
+    Ok(())
+}
+
+#[derive(Debug, Clone, Copy)]
+struct RealSetup {
+    mode: Mode,
+    tail: TailKind,
+    compression: bool,
+}
+
+impl RealSetup {
+    fn of(number: u64) -> RealSetup {
+        RealSetup {
+            mode: Mode::ALL[(number % 6) as usize],
+            tail: if number / 6 % 2 == 0 { TailKind::Mapped } else { TailKind::Written },
+            compression: number % 5 == 1,
+        }
+    }
+
+    fn open(self, dir: &Path) -> cortenkv::Result<Db> {
+        Db::builder(dir)
+            .durability(self.mode.durability())
+            .tail(self.tail)
+            .compression(self.compression && cfg!(feature = "snappy"))
+            .segment_bytes(64 << 10)
+            .window_bytes(8 << 10)
+            .build()
+    }
+}
+
+impl std::fmt::Display for RealSetup {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "mode={:?} tail={:?} compression={}", self.mode, self.tail, self.compression)
+    }
+}
+
+/// The newest acknowledged number of each pair, and whether it is a delete.
+#[derive(Debug, Default)]
+struct Ledger {
+    newest: [[(u64, bool); PAIRS]; WRITERS],
+    /// The last number of each writer, acknowledged or not.
+    last: [u64; WRITERS],
+    seq_max: u64,
+}
+
+/// One commit as the writer and the checker both know it.
+#[derive(Debug, Clone, Copy)]
+struct Plan {
+    pair: usize,
+    delete: bool,
+    bytes: usize,
+}
+
+impl Plan {
+    fn of(seed: u64, writer: usize, number: u64) -> Plan {
+        let mut random = Random::new(mix(seed, mix(writer as u64, number)));
+        let pair = random.below(PAIRS);
+        let delete = random.percent(15);
+        // Some are copied outside the append lock, some fill a window, a few a segment.
+        let bytes = match random.below(100) {
+            0..70 => 16 + random.below(200),
+            70..90 => 2_000 + random.below(8_000),
+            90..99 => 10_000 + random.below(20_000),
+            _ => 70_000,
+        };
+        Plan { pair, delete, bytes }
+    }
+
+    fn value(&self, number: u64) -> Vec<u8> {
+        let mut value = vec![number as u8; self.bytes];
+        value[..8].copy_from_slice(&number.to_le_bytes());
+        value
+    }
+}
+
+fn key(writer: usize, pair: usize, half: char) -> String {
+    format!("{writer}/{pair}/{half}")
+}
+
+/// The child: writes until it is killed.
+fn child() -> ! {
+    let path = PathBuf::from(std::env::var_os(CHILD).expect("checked by the caller"));
+    let seed = from_env("CORTEN_SEED", 0);
+    let setup = RealSetup::of(from_env("CORTEN_KILL_SETUP", 0));
+    let db = setup.open(&path).unwrap_or_else(|e| {
+        println!("failed it does not open: {e}");
+        std::process::exit(1)
+    });
+    std::thread::scope(|scope| {
+        for writer in 0..WRITERS {
+            let db = &db;
+            scope.spawn(move || write(db, seed, writer));
+        }
+    });
+    std::process::exit(0)
+}
+
+fn write(db: &Db, seed: u64, writer: usize) {
+    let mut number = from_env(&format!("CORTEN_KILL_FROM_{writer}"), 0);
+    loop {
+        number += 1;
+        let plan = Plan::of(seed, writer, number);
+        let value = plan.value(number);
+        let mut batch = db.batch();
+        for half in ['a', 'b'] {
+            let key = key(writer, plan.pair, half);
+            match plan.delete {
+                true => batch.delete(db, key),
+                false => batch.put(db, key, &value),
+            };
+        }
+        let line = match batch.commit() {
+            Ok(seq) => format!("\nacked {writer} {number} {seq}\n"),
+            Err(e) => format!("\nfailed a commit of writer {writer}: {e}\n"),
+        };
+        // One write of less than a page to a pipe is whole or not there.
+        let mut out = std::io::stdout().lock();
+        if out.write_all(line.as_bytes()).and_then(|()| out.flush()).is_err() {
+            return;
+        }
+    }
+}
+
+fn start(budget: &Budget, dir: &Path, round: u64, ledger: &Ledger) -> Child {
+    let exe = std::env::current_exe().expect("the path of this test");
+    let mut command = Command::new(exe);
+    command.args(["--exact", budget.test, "--nocapture", "--test-threads=1"]);
+    command.env(CHILD, dir).env("CORTEN_SEED", budget.seed.to_string());
+    command.env("CORTEN_KILL_SETUP", (round / ROUNDS_PER_DIRECTORY).to_string());
+    for (writer, last) in ledger.last.iter().enumerate() {
+        command.env(format!("CORTEN_KILL_FROM_{writer}"), last.to_string());
+    }
+    command.stdout(Stdio::piped()).stderr(Stdio::null());
+    command.spawn().expect("a child")
+}
+
+/// One life and death; returns how many commits were acknowledged in it.
+fn one(
+    budget: &Budget,
+    dir: &Path,
+    setup: RealSetup,
+    round: u64,
+    ledger: &mut Ledger,
+) -> Result<u64, String> {
+    let mut child = start(budget, dir, round, ledger);
+    let out = BufReader::new(child.stdout.take().expect("piped"));
+    let mut random = Random::new(mix(budget.seed, round));
+    // Mostly in full flight, sometimes while it is still opening.
+    let after = Duration::from_micros(2_000 + random.below(60_000) as u64);
+    let lines = std::thread::scope(|scope| {
+        let reader = scope.spawn(move || out.lines().map_while(Result::ok).collect::<Vec<_>>());
+        std::thread::sleep(after);
+        child.kill().expect("it is our child");
+        reader.join().expect("it only reads")
+    });
+    child.wait().expect("it was killed");
+    let mut acknowledged = 0;
+    for line in lines {
+        if let Some(failure) = line.strip_prefix("failed ") {
+            return Err(failure.to_owned());
+        }
+        let Some(rest) = line.strip_prefix("acked ") else { continue };
+        let numbers: Vec<u64> = rest.split(' ').filter_map(|word| word.parse().ok()).collect();
+        let &[writer, number, seq] = numbers.as_slice() else { continue };
+        let writer = writer as usize;
+        let plan = Plan::of(budget.seed, writer, number);
+        ledger.newest[writer][plan.pair] = (number, plan.delete);
+        ledger.last[writer] = number;
+        ledger.seq_max = ledger.seq_max.max(seq);
+        acknowledged += 1;
+    }
+    check(budget, dir, setup, ledger)?;
+    Ok(acknowledged)
+}
+
+/// Opens what the child left: everything acknowledged is there, pairs are whole.
+fn check(budget: &Budget, dir: &Path, setup: RealSetup, ledger: &mut Ledger) -> Result<(), String> {
+    let db = setup.open(dir).map_err(|e| format!("it does not open: {e}"))?;
+    for writer in 0..WRITERS {
+        // The commit that was in flight when the child died.
+        let next = ledger.last[writer] + 1;
+        let in_doubt = Plan::of(budget.seed, writer, next);
+        for pair in 0..PAIRS {
+            let (number, deleted) = ledger.newest[writer][pair];
+            let read = |half| db.get(key(writer, pair, half)).map_err(|e| format!("a read: {e}"));
+            let (found, other) = (read('a')?, read('b')?);
+            if found != other {
+                return Err(format!("half a batch is there: pair {pair} of writer {writer}"));
+            }
+            let value = |number: u64, deleted: bool| {
+                let plan = Plan::of(budget.seed, writer, number);
+                (number > 0 && !deleted).then(|| plan.value(number))
+            };
+            if found.as_deref() == value(number, deleted).as_deref() {
+                continue;
+            }
+            let is_next = in_doubt.pair == pair
+                && found.as_deref() == value(next, in_doubt.delete).as_deref();
+            if !is_next {
+                return Err(format!(
+                    "commit {number} of writer {writer} was acknowledged, and pair {pair} shows something else"
+                ));
+            }
+            ledger.newest[writer][pair] = (next, in_doubt.delete);
+        }
+        // A number that may be in the log is not used again.
+        ledger.last[writer] += 1;
+    }
+    let seq = db.put(b"checked", b"").map_err(|e| format!("a write: {e}"))?;
+    if seq <= ledger.seq_max {
+        return Err(format!("sequence number {seq} was given out after {}", ledger.seq_max)); // I4
+    }
+    ledger.seq_max = seq;
+    db.close().map_err(|e| format!("close: {e}"))
 }

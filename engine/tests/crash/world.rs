@@ -291,10 +291,15 @@ impl World {
         if self.latched {
             return Err(self.lie(&format!("commit {seq} was acknowledged"))); // I7
         }
-        if seq <= self.promise.seq_max && self.tickets.is_empty() {
+        if seq <= self.promise.seq_max {
             let before = self.promise.seq_max;
             return Err(format!("sequence number {seq} was given out after {before}")); // I4
         }
+        self.promised(prefix, seq, durability);
+        Ok(())
+    }
+
+    fn promised(&mut self, prefix: Prefix, seq: u64, durability: Option<Durability>) {
         self.history.set_seq(prefix, seq);
         self.promise.seq_max = self.promise.seq_max.max(seq);
         self.promise.acknowledged = self.promise.acknowledged.max(prefix);
@@ -309,7 +314,6 @@ impl World {
         };
         self.promise.durable = self.promise.durable.max(durable);
         self.note();
-        Ok(())
     }
 
     /// The database told of a failure. What it said was not written is gone; the rest is in doubt.
@@ -330,7 +334,7 @@ impl World {
             self.cause = format!("{what}: {error}");
         }
         self.note();
-        self.read_on()
+        self.read_on().map_err(|e| format!("after {what} ({error}): {e}"))
     }
 
     fn lie(&self, what: &str) -> String {
@@ -344,10 +348,16 @@ impl World {
             let found = match self.db().get(key_of(slot)) {
                 Ok(found) => found,
                 Err(error) if self.struck() > struck && !error.is_corruption() => continue,
-                Err(error) => return Err(format!("a read after a failure: {error}")),
+                Err(error) => return Err(format!("a read failed: {error}")),
             };
             if !self.may_show(slot, found.as_deref()) {
-                return Err(format!("after a failure slot {slot} shows what it should not"));
+                let Promise { acknowledged, begun, .. } = self.promise;
+                let shown =
+                    found.map_or("nothing".to_owned(), |found| format!("{} bytes", found.len()));
+                return Err(format!(
+                    "slot {slot} shows {shown}, which is not of commits {acknowledged} to {begun} ({:?})",
+                    self.unsettled
+                ));
             }
         }
         Ok(())
@@ -372,12 +382,8 @@ impl World {
         // The newest first: its sync covers the others.
         while let Some((prefix, ticket)) = self.tickets.pop() {
             match ticket.wait() {
-                Ok(seq) => {
-                    let newest = self.promise.seq_max;
-                    self.promise.seq_max = self.promise.seq_max.min(seq - 1);
-                    self.acknowledged(prefix, seq, None)?;
-                    self.promise.seq_max = self.promise.seq_max.max(newest);
-                }
+                // Even after a failure: what it covers was durable before, or the next power cut shows the lie.
+                Ok(seq) => self.promised(prefix, seq, None),
                 Err(error) => self.failed("waiting for a ticket", &error, None)?,
             }
         }

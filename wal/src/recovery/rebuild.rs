@@ -208,7 +208,7 @@ impl Builder<'_> {
         let start = *at;
         at.stored += stored_bytes;
         at.logical += logical_bytes;
-        if logical_bytes != stored_bytes {
+        if matches!(frame, Frame::Group { header, .. } if header.codec != CODEC_NONE) {
             segment.note_compressed(start, *at);
         }
         segment.advance(at.stored, seq);

@@ -113,10 +113,16 @@ impl Vfs for OsVfs {
             }
             Err(fs::TryLockError::Error(e)) => return Err(e),
         }
+        // A lock file that somebody deleted locks nobody out of a new one of its name, so the directory is locked, too.
+        let dir = match lock_dir(path) {
+            Err(fs::TryLockError::WouldBlock) => return Ok(LockOutcome::Held { pid: None }),
+            // Where directories cannot be locked, the file has to do.
+            locked => locked.ok(),
+        };
         // The name of the holder is a courtesy: the lock itself is the kernel's.
         let pid = format!("{}\n", std::process::id());
         let _ = file.set_len(0).and_then(|()| file.write_all_at(pid.as_bytes(), 0));
-        Ok(LockOutcome::Acquired(Box::new(OsLock(file))))
+        Ok(LockOutcome::Acquired(Box::new(OsLock { _dir: dir, _file: file })))
     }
 
     fn map_tail(&self, file: &Arc<dyn VfsFile>, span: u64) -> io::Result<Box<dyn TailMap>> {
@@ -156,14 +162,26 @@ fn open_regular(path: &Path, flags: OFlags) -> io::Result<File> {
     Ok(file)
 }
 
+fn lock_dir(path: &Path) -> Result<File, fs::TryLockError> {
+    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let dir = rustix::fs::open(dir, flags, Mode::empty());
+    let dir = File::from(dir.map_err(|e| fs::TryLockError::Error(e.into()))?);
+    dir.try_lock().map(|()| dir)
+}
+
 fn read_pid(file: File) -> Option<u32> {
     let mut text = String::new();
     file.take(20).read_to_string(&mut text).ok()?;
     text.trim().parse().ok()
 }
 
+/// The locks live as long as the open files. The one that is taken last is released first.
 #[derive(Debug)]
-struct OsLock(#[expect(dead_code, reason = "the lock lives as long as the open file")] File);
+struct OsLock {
+    _dir: Option<File>,
+    _file: File,
+}
 
 impl FileLock for OsLock {}
 
