@@ -15,7 +15,7 @@ use std::sync::{Arc, OnceLock, RwLock};
 
 use crate::address::{Address, SlotTable};
 use crate::catalog::Catalog;
-use crate::error::{ClosedReason, Error, Result};
+use crate::error::{ClosedReason, Error, ErrorKind, Result};
 use crate::log::Log;
 use crate::options::Options;
 use crate::parts::{Clock, Index};
@@ -105,10 +105,19 @@ impl Core {
         }
     }
 
+    /// Latches what the log answered, unless it is a refusal that changes nothing.
+    pub(crate) fn note_failure(&self, error: &Error) {
+        match error.kind() {
+            ErrorKind::Closed(ClosedReason::Clean) => {}
+            ErrorKind::Io | ErrorKind::Closed(_) => self.poison(error),
+            _ => {}
+        }
+    }
+
     /// Latches a failure that a reopen has to look into.
     pub(crate) fn poison(&self, cause: &Error) {
         let error = Error::with_source(
-            crate::error::ErrorKind::Closed(ClosedReason::Poisoned),
+            ErrorKind::Closed(ClosedReason::Poisoned),
             Error::closed(ClosedReason::Poisoned).context(),
             cause.clone(),
         );
@@ -119,7 +128,7 @@ impl Core {
     /// Makes everything appended so far durable and visible.
     pub(crate) fn sync(&self) -> Result<SeqNo> {
         self.check_writable()?;
-        self.log.sync()
+        self.log.sync().inspect_err(|error| self.note_failure(error))
     }
 
     /// Ends the database; the second call and later ones do nothing.

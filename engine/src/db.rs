@@ -16,7 +16,7 @@ use crate::batch::Batch;
 use crate::catalog::{DEFAULT_KEYSPACE, DEFAULT_KEYSPACE_ID};
 use crate::config::Config;
 use crate::core::Core;
-use crate::error::{ErrorKind, Result};
+use crate::error::Result;
 use crate::keyspace::{CasConflict, Keyspace};
 use crate::log::Log;
 use crate::open::Builder;
@@ -140,11 +140,7 @@ impl Db {
             Some(existing) => existing,
             None => {
                 core.check_writable()?;
-                core.catalog.create(name).inspect_err(|error| {
-                    if matches!(error.kind(), ErrorKind::Io | ErrorKind::Closed(_)) {
-                        core.poison(error);
-                    }
-                })?
+                core.catalog.create(name).inspect_err(|error| core.note_failure(error))?
             }
         };
         Ok(Keyspace::new(Arc::clone(&self.default.handle), id, name))

@@ -90,6 +90,9 @@ impl MemoryLog {
         if tail.closed {
             return Err(Error::closed(ClosedReason::Clean));
         }
+        if writes.is_empty() {
+            return Ok(self.last_seq());
+        }
         let seq = self.last_seq() + 1;
         let locations: Vec<Location> = writes.iter().map(|_| tail.take_location()).collect();
         tail.count(writes);

@@ -2,6 +2,7 @@
 //!
 //! # Invariants
 //! - A commit is refused before a byte of it is written, or it is in the log with all its records under one number.
+//! - Nothing is acknowledged after a failure, not even a commit of nothing (I7).
 //! - Of several writes to one key a commit carries the last only (`batch.rs` sees to it): equal numbers on one key
 //!   would make the tombstone win whatever was meant.
 //!
@@ -52,11 +53,8 @@ impl Core {
     /// Commits; returns once the commit is visible and as durable as asked.
     pub(crate) fn commit(&self, writes: &[Write<'_>], asked: Option<Durability>) -> Result<SeqNo> {
         let durability = self.admit(writes, asked)?;
-        if writes.is_empty() {
-            return Ok(self.log.last_seq());
-        }
         let _shared = sync::read(&self.gate);
-        self.log.append(writes, durability)
+        self.log.append(writes, durability).inspect_err(|error| self.note_failure(error))
     }
 
     /// Commits; the ticket resolves when [`Core::commit`] would return.
@@ -66,13 +64,10 @@ impl Core {
         asked: Option<Durability>,
     ) -> Result<Ticket<SeqNo>> {
         let durability = self.admit(writes, asked)?;
-        if writes.is_empty() {
-            return Ok(Ticket::ready(Ok(self.log.last_seq())));
-        }
         let _shared = sync::read(&self.gate);
         // ORDERING: under the gate, which orders it before the swap of any conditional commit.
         self.unsettled.store(true, Release);
-        self.log.append_async(writes, durability)
+        self.log.append_async(writes, durability).inspect_err(|error| self.note_failure(error))
     }
 
     /// Commits if every check holds at that moment; else nothing is written.
@@ -90,10 +85,7 @@ impl Core {
                 return Ok(Err(FailedCheck(n)));
             }
         }
-        if writes.is_empty() {
-            return Ok(Ok(self.log.last_seq()));
-        }
-        self.log.append(writes, durability).map(Ok)
+        self.log.append(writes, durability).inspect_err(|error| self.note_failure(error)).map(Ok)
     }
 
     /// Waits until every commit that a ticket stands for is installed. The caller has the gate alone.
@@ -101,7 +93,7 @@ impl Core {
         // ORDERING: pairs with the store in `commit_async`, through the gate.
         if self.unsettled.load(Acquire) {
             // DURABILITY: not for durability; a sync returns only after its leader has installed what it covers.
-            self.log.sync()?;
+            self.log.sync().inspect_err(|error| self.note_failure(error))?;
             self.unsettled.store(false, Release);
         }
         Ok(())

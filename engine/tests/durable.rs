@@ -288,6 +288,7 @@ fn a_failed_sync_poisons_writes_and_leaves_reads() {
     next(&vfs, OpKind::SyncData, FaultKind::Io);
     assert!(matches!(db.put("lost", "v").unwrap_err().code(), 1 | 7));
     vfs.set_plan(None);
+    assert_eq!(db.batch().commit().unwrap_err().code(), 7, "not even a commit of nothing");
     assert_eq!(db.put("after", "v").unwrap_err().code(), 7);
     assert_eq!(db.sync().unwrap_err().code(), 7);
     assert_eq!(db.put_if_absent("after", "v").unwrap_err().code(), 7);
