@@ -96,7 +96,9 @@ impl Core {
         validate_durability(durability)?;
         self.check_fork()?;
         if batch.is_empty() {
-            return Ok(lock(&self.appender).last_seq());
+            let appender = lock(&self.appender);
+            self.check_open()?;
+            return Ok(appender.last_seq());
         }
         with_commit(batch, &self.gauge, |commit| {
             let placed = self.place(commit, durability.is_durable())?;
