@@ -68,13 +68,20 @@ impl Script {
         Script { setup, seed, operations }
     }
 
-    /// Runs it with a fault, and without one.
-    fn play(&self, fault: Option<Fault>) -> Result<(World, FaultVfs), String> {
+    /// Runs it with a fault, up to so many operations after it struck, or without one.
+    fn play(&self, fault: Option<Fault>, more: usize) -> Result<(World, FaultVfs), String> {
         let mut world = World::new(self.setup, self.seed);
         let faults = world.inject(FaultVfs::new);
         faults.set_plan(fault.map(Fault::plan));
         world.open()?;
-        self.operations.iter().try_for_each(|operation| world.run(operation))?;
+        let mut left = more;
+        for operation in &self.operations {
+            if faults.counts().fired() > 0 {
+                let Some(less) = left.checked_sub(1) else { break };
+                left = less;
+            }
+            world.run(operation)?;
+        }
         Ok((world, faults))
     }
 
@@ -131,7 +138,7 @@ pub fn run(budget: Budget) -> Result<(), Violation> {
                 );
                 first.set(Violation { what, seed: budget.seed, place, replay });
             };
-            let counts = match no_panic(|| script.play(None)) {
+            let counts = match no_panic(|| script.play(None, 0)) {
                 Ok((_, faults)) => faults.counts(),
                 Err(what) => return told(what, None),
             };
@@ -160,10 +167,14 @@ pub fn run(budget: Budget) -> Result<(), Violation> {
 
 /// One run with a fault and everything after it; true if the fault struck.
 fn one(script: &Script, fault: Fault, random: &mut Random) -> Result<bool, String> {
-    let (mut world, faults) = script.play(Some(fault))?;
+    // The end may come at once, a little later, or never: a lie shows until something mends it by chance.
+    let more = random.pick(&[0, 0, 1, 3, usize::MAX]);
+    let (mut world, faults) = script.play(Some(fault), more)?;
     let has_struck = faults.counts().fired() > 0;
     faults.set_plan(None);
-    goes_on_if_it_may(&mut world, fault)?;
+    if more == usize::MAX {
+        goes_on_if_it_may(&mut world, fault)?;
+    }
     let trace = world.sim.trace();
     let promise = world.promise;
     let case =
