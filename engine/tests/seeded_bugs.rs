@@ -7,7 +7,7 @@
 mod harness;
 
 use cortenkv_wal::bugs;
-use harness::{Violation, demand, faults, kill, machine, power_cuts, run_seed};
+use harness::{Violation, demand, faults, kill, machine, power_cuts, rot, run_seed};
 
 /// How much the suites do.
 struct Budgets {
@@ -50,6 +50,7 @@ fn suites(budgets: &Budgets) -> Result<(), Violation> {
     // A first short look by each: most bugs show at once to one of them.
     power_cuts::run(power_cuts::Budget { images: images.min(6_000), seed, only })?;
     faults::run(faults::Budget { runs: runs.min(1_000), seed, only })?;
+    rot::run(rot::Budget { copies: images.min(4_000), seed, only })?;
     kill(budgets.rounds.min(12), seed)?;
     machine::run(machine::Budget { lives, operations: 100, seed, only })?;
     kill(budgets.rounds, seed)?;

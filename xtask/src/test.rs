@@ -16,6 +16,7 @@ pub fn run(workspace: &Workspace) -> Result<()> {
     Invocation::cargo(&workspace.root, ["test", "-p", "cortenkv", "--features", "test-util,serde"])
         .env("CORTEN_CRASH_IMAGES", 3_000)
         .env("CORTEN_FAULT_RUNS", 300)
+        .env("CORTEN_ROT_COPIES", 1_000)
         .env("CORTEN_KILL_ROUNDS", 12)
         .run()
 }

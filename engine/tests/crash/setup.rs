@@ -62,12 +62,13 @@ impl Setup {
     /// The setup of trace `number`; the modes take turns, and so do the tails within a mode.
     pub fn of(number: u64, random: &mut Random) -> Setup {
         let mode = Mode::ALL[(number % 6) as usize];
-        let tail = if number / 6 % 2 == 0 { TailKind::Mapped } else { TailKind::Written };
+        let tail =
+            if (number / 6).is_multiple_of(2) { TailKind::Mapped } else { TailKind::Written };
         Setup {
             mode,
             tail,
             mapping: tail == TailKind::Mapped || random.percent(75),
-            compression: number / 12 % 2 == 0,
+            compression: (number / 12).is_multiple_of(2),
             checkpoint_threshold_bytes: random.pick(&[0, 6_000]),
         }
     }
