@@ -1,6 +1,6 @@
-//! Power cuts, kills and faults on the simulated file system: S1 to S4, F1 and F2 of the reliability rows.
+//! Power cuts, kills and faults on the simulated file system: S1 to S5, F1 and F2 of the reliability rows.
 //!
-//! `CORTEN_CRASH_IMAGES` and `CORTEN_FAULT_RUNS` set how much is done, `CORTEN_SEED` replays a run, and `CORTEN_TRACE`
+//! `CORTEN_CRASH_IMAGES`, `CORTEN_FAULT_RUNS` and `CORTEN_ROT_IMAGES` set how much is done, `CORTEN_SEED` replays a run, and `CORTEN_TRACE`
 //! only one trace of it.
 
 use std::sync::{Mutex, PoisonError};
@@ -8,7 +8,7 @@ use std::sync::{Mutex, PoisonError};
 #[path = "crash/harness.rs"]
 mod harness;
 
-use harness::{demand, faults, from_env, power_cuts, run_seed};
+use harness::{demand, faults, from_env, power_cuts, rot, run_seed};
 
 /// Each suite takes all cores, so they run one after the other.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
@@ -33,4 +33,13 @@ fn faults_are_told_and_lose_nothing() {
     let runs = from_env("CORTEN_FAULT_RUNS", 20_000);
     let seed = run_seed("faults");
     demand(faults::run(faults::Budget { runs, seed, only: only_trace() }));
+}
+
+// S5
+#[test]
+fn rot_is_told_or_does_no_harm() {
+    let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let images = from_env("CORTEN_ROT_IMAGES", 20_000);
+    let seed = run_seed("rot");
+    demand(rot::run(rot::Budget { images, seed, only: only_trace() }));
 }

@@ -5,7 +5,7 @@
 //! `setup` opens databases in every combination; `operations` draws the operations of a trace; `history` knows the state
 //! after each commit; `world` runs a trace and keeps the ledger; `observe` reads a database in every way it can be
 //! read; `survivor` opens what a crash left and checks it.
-//! Suites on top: `power_cuts` (S1-S4), `faults` (F1, F2), `machine` (M1), `kill` (K1).
+//! Suites on top: `power_cuts` (S1-S4), `faults` (F1, F2), `rot` (S5), `machine` (M1), `kill` (K1).
 //!
 //! # Failure
 //! A suite answers the first [`Violation`]; its `Display` is the one line that the commands of the project look for.
@@ -22,6 +22,7 @@ pub mod observe;
 pub mod operations;
 pub mod power_cuts;
 pub mod random;
+pub mod rot;
 pub mod setup;
 pub mod survivor;
 pub mod world;

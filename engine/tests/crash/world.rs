@@ -55,6 +55,9 @@ pub struct World {
     tickets: Vec<(Prefix, Ticket<u64>)>,
     /// The first commit that was handed in as a ticket and may not be visible yet, though later ones may be.
     unsettled: Option<Prefix>,
+    /// So many commits were durable when the last durable commit was begun: the log carries a proof of that.
+    pub proven: Prefix,
+    durable_at_begin: Prefix,
     /// The failure that closed the log.
     cause: String,
     /// Commits that a timer has to sync, each with the time by which it must have happened.
@@ -91,6 +94,8 @@ impl World {
             keyspaces: [const { None }; KEYSPACES.len()],
             tickets: Vec::new(),
             unsettled: None,
+            proven: 0,
+            durable_at_begin: 0,
             cause: String::new(),
             timed: Vec::new(),
             faults: None,
@@ -143,6 +148,7 @@ impl World {
         check_keyspaces(observed.keyspaces, &self.promise)?;
         self.forget_behind(prefix);
         self.unsettled = None;
+        self.proven = prefix;
         let promise = &mut self.promise;
         (promise.durable, promise.acknowledged, promise.begun) = (prefix, prefix, prefix);
         promise.keyspaces = observed.keyspaces;
@@ -208,6 +214,7 @@ impl World {
             })
             .collect();
         let prefix = self.history.push(&writes);
+        self.durable_at_begin = self.promise.durable;
         self.promise.begun = prefix;
         self.note();
         if let Call::Plain(durability) = call {
@@ -313,6 +320,9 @@ impl World {
             _ => 0,
         };
         self.promise.durable = self.promise.durable.max(durable);
+        if durable == self.history.len() {
+            self.proven = self.durable_at_begin;
+        }
         self.note();
     }
 
