@@ -19,7 +19,8 @@ struct Budgets {
 }
 
 /// Those of the suites themselves.
-const DEFAULT: Budgets = Budgets { images: 250_000, faults: 20_000, rots: 20_000, lives: 2_000, rounds: 200 };
+const DEFAULT: Budgets =
+    Budgets { images: 250_000, faults: 20_000, rots: 20_000, lives: 2_000, rounds: 200 };
 
 /// To see that nothing is found where nothing was planted; the suites themselves look longer.
 const BRIEF: Budgets = Budgets { images: 6_000, faults: 600, rots: 600, lives: 60, rounds: 12 };

@@ -93,7 +93,8 @@ fn rot(image: &mut Image, random: &mut Random) -> String {
             continue;
         }
         // Most of a segment lies behind its end; half of the damage goes to where the records are.
-        let at = if random.percent(50) { random.below(bytes) } else { random.below(bytes.min(9_000)) };
+        let at =
+            if random.percent(50) { random.below(bytes) } else { random.below(bytes.min(9_000)) };
         let (what, changed) = match random.below(4) {
             0 | 1 => ("flip", image.flip_bit(path, 8 * at as u64 + random.next() % 8)),
             2 => ("zero", image.zero_sector(path, at as u64 / 512)),
