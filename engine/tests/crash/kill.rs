@@ -95,7 +95,7 @@ impl RealSetup {
     fn of(number: u64) -> RealSetup {
         RealSetup {
             mode: Mode::ALL[(number % 6) as usize],
-            tail: if number / 6 % 2 == 0 { TailKind::Mapped } else { TailKind::Written },
+            tail: if (number / 6).is_multiple_of(2) { TailKind::Mapped } else { TailKind::Written },
             compression: number % 5 == 1,
         }
     }

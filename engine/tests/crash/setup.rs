@@ -14,6 +14,9 @@ pub const DIR: &str = "data/db";
 /// Wall time at the start of every trace.
 pub const EPOCH_MS: u64 = 1_700_000_000_000;
 
+/// The smallest that there is.
+pub const SEGMENT_BYTES: usize = 16 << 10;
+
 /// `n` of the mode EveryN.
 pub const EVERY_N: u32 = 3;
 
@@ -62,12 +65,13 @@ impl Setup {
     /// The setup of trace `number`; the modes take turns, and so do the tails within a mode.
     pub fn of(number: u64, random: &mut Random) -> Setup {
         let mode = Mode::ALL[(number % 6) as usize];
-        let tail = if number / 6 % 2 == 0 { TailKind::Mapped } else { TailKind::Written };
+        let tail =
+            if (number / 6).is_multiple_of(2) { TailKind::Mapped } else { TailKind::Written };
         Setup {
             mode,
             tail,
             mapping: tail == TailKind::Mapped || random.percent(75),
-            compression: number / 12 % 2 == 0,
+            compression: (number / 12).is_multiple_of(2),
             checkpoint_threshold_bytes: random.pick(&[0, 6_000]),
         }
     }
@@ -85,7 +89,7 @@ impl Setup {
             .tail(self.tail)
             .compression(self.compression && cfg!(feature = "snappy"))
             .checkpoint_threshold_bytes(self.checkpoint_threshold_bytes)
-            .segment_bytes(16 << 10)
+            .segment_bytes(SEGMENT_BYTES as u64)
             .window_bytes(4 << 10)
             .manual()
             .vfs(vfs)
