@@ -13,15 +13,17 @@ use harness::{Violation, demand, faults, kill, machine, power_cuts, rot, run_see
 struct Budgets {
     images: u64,
     faults: u64,
+    rots: u64,
     lives: u64,
     rounds: u64,
 }
 
 /// Those of the suites themselves.
-const DEFAULT: Budgets = Budgets { images: 250_000, faults: 20_000, lives: 2_000, rounds: 200 };
+const DEFAULT: Budgets =
+    Budgets { images: 250_000, faults: 20_000, rots: 20_000, lives: 2_000, rounds: 200 };
 
 /// To see that nothing is found where nothing was planted; the suites themselves look longer.
-const BRIEF: Budgets = Budgets { images: 6_000, faults: 600, lives: 60, rounds: 12 };
+const BRIEF: Budgets = Budgets { images: 6_000, faults: 600, rots: 600, lives: 60, rounds: 12 };
 
 /// The name of the test below, by which a killed child starts.
 const TEST: &str = "the_general_suites_catch_a_planted_bug";
@@ -50,8 +52,8 @@ fn suites(budgets: &Budgets) -> Result<(), Violation> {
     // A first short look by each: most bugs show at once to one of them.
     power_cuts::run(power_cuts::Budget { images: images.min(6_000), seed, only })?;
     faults::run(faults::Budget { runs: runs.min(1_000), seed, only })?;
-    rot::run(rot::Budget { copies: images.min(4_000), seed, only })?;
     kill(budgets.rounds.min(12), seed)?;
+    rot::run(rot::Budget { copies: budgets.rots, seed, only })?;
     machine::run(machine::Budget { lives, operations: 100, seed, only })?;
     kill(budgets.rounds, seed)?;
     faults::run(faults::Budget { runs, seed, only })?;

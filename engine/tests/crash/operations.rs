@@ -6,7 +6,7 @@ use cortenkv::Durability;
 
 use super::history::{KEYS, KEYSPACES, SLOTS, Slot};
 use super::random::Random;
-use super::setup::{EVERY_N, INTERVAL};
+use super::setup::{EVERY_N, INTERVAL, SEGMENT_BYTES};
 
 /// The bytes of a value, drawn as a recipe.
 #[derive(Debug, Clone, Copy)]
@@ -58,7 +58,7 @@ pub fn draw(random: &mut Random) -> Vec<Operation> {
     let fixed_bytes = random.percent(40).then(|| random.pick(&[24, 100, 460]));
     let mut operations = Vec::new();
     let (mut bytes, mut has_batch, mut reopens) = (0, false, 2);
-    while operations.len() < wanted || bytes < 24 << 10 || !has_batch {
+    while operations.len() < wanted || bytes < SEGMENT_BYTES || !has_batch {
         let operation = match random.below(100) {
             0..55 => commit(random, fixed_bytes, 1),
             55..68 => commit(random, fixed_bytes, 5),
@@ -75,13 +75,18 @@ pub fn draw(random: &mut Random) -> Vec<Operation> {
         match &operation {
             Operation::Commit { changes, .. } => {
                 has_batch |= changes.len() > 1;
-                let recipes = changes.iter().filter_map(|(_, change)| *change);
-                bytes += recipes.map(|(recipe, _)| 40 + recipe.bytes).sum::<usize>();
+                // What is in the log for certain: the keyspace is there, and no codec makes it smaller.
+                let recipes = changes.iter().filter(|(slot, _)| *slot < KEYS);
+                let recipes = recipes.filter_map(|(_, change)| change.map(|(recipe, _)| recipe));
+                let recipes = recipes.filter(|recipe| !recipe.compressible);
+                bytes += recipes.map(|recipe| recipe.bytes).sum::<usize>();
             }
             Operation::Reopen | Operation::Kill => {
                 reopens -= 1;
                 // The rotation is to happen in one session.
-                bytes = bytes.min(12 << 10);
+                if bytes < SEGMENT_BYTES {
+                    bytes = 0;
+                }
             }
             _ => {}
         }

@@ -14,6 +14,9 @@ pub const DIR: &str = "data/db";
 /// Wall time at the start of every trace.
 pub const EPOCH_MS: u64 = 1_700_000_000_000;
 
+/// The smallest that there is.
+pub const SEGMENT_BYTES: usize = 16 << 10;
+
 /// `n` of the mode EveryN.
 pub const EVERY_N: u32 = 3;
 
@@ -86,7 +89,7 @@ impl Setup {
             .tail(self.tail)
             .compression(self.compression && cfg!(feature = "snappy"))
             .checkpoint_threshold_bytes(self.checkpoint_threshold_bytes)
-            .segment_bytes(16 << 10)
+            .segment_bytes(SEGMENT_BYTES as u64)
             .window_bytes(4 << 10)
             .manual()
             .vfs(vfs)
