@@ -77,6 +77,15 @@ struct InFlight {
     done: bool,
 }
 
+/// How much a leader makes durable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Scope {
+    /// Everything published.
+    All,
+    /// Segments that were filled and left: nobody waits, so the pages of the one being written are left alone.
+    Sealed,
+}
+
 /// What a leader makes durable.
 #[derive(Debug)]
 pub(crate) struct Snapshot {
@@ -220,8 +229,13 @@ impl Appender {
     }
 
     /// What is published but not synced.
-    pub(crate) fn snapshot(&mut self) -> Snapshot {
-        let (limit, seq) = (self.limit(), self.published());
+    pub(crate) fn snapshot(&mut self, scope: Scope) -> Snapshot {
+        let (mut limit, mut seq) = (self.limit(), self.published());
+        if let (Scope::Sealed, Some((segment, end))) = (scope, self.unsynced.last_sealed())
+            && limit.0 > segment.id
+        {
+            (limit, seq) = ((segment.id, end), segment.last_seq());
+        }
         let segments = self.unsynced.up_to(limit);
         let install_from = self
             .uninstalled

@@ -1,6 +1,7 @@
 //! Work that no caller waits for: the interval timer, leading for futures, syncing what was sealed, making room ahead.
 //!
-//! One thread of the log does it, or the caller through `step()`; both run the same units in the same order.
+//! Two threads of the log do it: one syncs, the other makes room, so that a long sync does not hold up the writers that
+//! run into the end of a window. With `Background::Manual` the caller does both through `step()`.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -128,38 +129,62 @@ impl IntervalTimer {
     }
 }
 
-/// The background thread: steps until told to stop.
-pub(crate) fn run_background(core: &Core) {
-    let ended = catch_unwind(AssertUnwindSafe(|| step_until_stopped(core)));
+/// What a background thread does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Duty {
+    /// The interval timer, leading for futures, syncing what was sealed.
+    Sync,
+    /// The next segment and the next window.
+    Space,
+}
+
+/// A background thread: works until told to stop.
+pub(crate) fn run_background(core: &Core, duty: Duty) {
+    let ended = catch_unwind(AssertUnwindSafe(|| work_until_stopped(core, duty)));
     if ended.is_err() {
         core.latch.close(Error::closed(ClosedReason::Panicked));
         core.train.wake_all();
     }
 }
 
-fn step_until_stopped(core: &Core) {
+fn work_until_stopped(core: &Core, duty: Duty) {
+    let signals = core.signals_of(duty);
     loop {
-        let wakeup = core.signals.wait(|| next_timer(core));
+        let wakeup = signals.wait(|| next_timer(core, duty));
         if wakeup == Wakeup::Stop {
             return;
         }
         // Errors are latched where they happen, and told to whoever calls next.
-        while matches!(step(core), Ok(true)) {}
+        while matches!(work(core, duty), Ok(true)) {}
     }
 }
 
 /// How long until a timer is due; `None` without one.
-fn next_timer(core: &Core) -> Option<Duration> {
+fn next_timer(core: &Core, duty: Duty) -> Option<Duration> {
     if core.latch.check().is_err() {
         return None;
     }
-    let due = [core.timer.due(), core.space.retry_at()].into_iter().flatten().min()?;
-    Some(due.saturating_sub(core.options.clock.monotonic()))
+    let due = match duty {
+        Duty::Sync => core.timer.due(),
+        Duty::Space => core.space.retry_at(),
+    };
+    Some(due?.saturating_sub(core.options.clock.monotonic()))
 }
 
 /// One unit of background work, the most urgent first.
 pub(crate) fn step(core: &Core) -> Result<bool> {
-    let done = sync_or_make_room(core);
+    if work(core, Duty::Sync)? {
+        return Ok(true);
+    }
+    work(core, Duty::Space)
+}
+
+/// One unit of a duty; false when there was none.
+fn work(core: &Core, duty: Duty) -> Result<bool> {
+    let done = core.latch.check().and_then(|()| match duty {
+        Duty::Sync => sync_what_is_due(core),
+        Duty::Space => make_room(core),
+    });
     if core.latch.check().is_err() {
         // Whoever closed the latch may not have been a leader, and futures wait for this thread to lead them.
         core.train.wake_all();
@@ -167,8 +192,7 @@ pub(crate) fn step(core: &Core) -> Result<bool> {
     done
 }
 
-fn sync_or_make_room(core: &Core) -> Result<bool> {
-    core.latch.check()?;
+fn sync_what_is_due(core: &Core) -> Result<bool> {
     let due = core.timer.due().is_some_and(|due| due <= core.options.clock.monotonic());
     if due {
         // Before the look at what is published: a commit that comes later finds the timer disarmed and arms it again.
@@ -176,14 +200,19 @@ fn sync_or_make_room(core: &Core) -> Result<bool> {
     }
     let (published, sealed) = {
         let mut appender = lock(&core.appender);
-        (appender.published(), appender.unsynced().has_seal())
+        let sealed = appender.unsynced().last_sealed().map_or(0, |(segment, _)| segment.last_seq());
+        (appender.published(), sealed.min(appender.published()))
     };
-    let sync = due || sealed || core.train.needs_leader() || core.checkpoint_is_due();
-    if sync && published > core.train.durable() {
+    let durable = core.train.durable();
+    if published > durable && (due || core.train.needs_leader() || core.checkpoint_is_due()) {
         core.ride(published, Some(Durability::Always))?;
         return Ok(true);
     }
-    make_room(core)
+    if sealed > durable {
+        core.sync_sealed(sealed)?;
+        return Ok(true);
+    }
+    Ok(false)
 }
 
 /// Makes the next segment and the next window ready.

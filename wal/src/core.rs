@@ -10,8 +10,8 @@ use std::sync::Arc as StdArc;
 use std::task::Waker;
 use std::time::Duration;
 
-use crate::appender::{Appender, Placed, Snapshot, Surroundings};
-use crate::background::{IntervalTimer, Signals};
+use crate::appender::{Appender, Placed, Scope, Snapshot, Surroundings};
+use crate::background::{Duty, IntervalTimer, Signals};
 use crate::batch::Batch;
 use crate::bugs::{Bug, planted};
 use crate::commit::{Commit, with_commit};
@@ -37,7 +37,10 @@ pub(crate) struct Core {
     pub(crate) latch: Latch,
     pub(crate) train: Train,
     pub(crate) counters: Counters,
-    pub(crate) signals: Signals,
+    /// For the thread that syncs.
+    pub(crate) sync_signals: Signals,
+    /// For the thread that makes room.
+    pub(crate) space_signals: Signals,
     pub(crate) timer: IntervalTimer,
     pub(crate) appender: Mutex<Appender>,
     /// Signalled when a large commit was published and others waited behind it.
@@ -114,7 +117,7 @@ impl Core {
 
     /// Gives the commit its place under the append lock, and copies it there or, when large, outside.
     fn place(&self, commit: &Commit<'_>, waits_for_install: bool) -> Result<Placed> {
-        let (placed, wants_space) = {
+        let (placed, rotated, wants_space) = {
             let mut appender = lock(&self.appender);
             self.check_open()?;
             let before = appender.segment().id;
@@ -124,7 +127,7 @@ impl Core {
             if rotated {
                 self.note_segment(appender.segment());
             }
-            (placed?, rotated || appender.wants_space(&self.space))
+            (placed?, rotated, rotated || appender.wants_space(&self.space))
         };
         if placed.copy_outside {
             let place = placed.segment.place(placed.start.stored);
@@ -134,7 +137,11 @@ impl Core {
             }
         }
         if wants_space {
-            self.signals.notify();
+            self.space_signals.notify();
+        }
+        if rotated {
+            // What was sealed is to be synced.
+            self.sync_signals.notify();
         }
         Ok(placed)
     }
@@ -166,7 +173,7 @@ impl Core {
             _ => false,
         };
         if wakes_background {
-            self.signals.notify();
+            self.sync_signals.notify();
         }
         Ok(())
     }
@@ -199,16 +206,22 @@ impl Core {
             Durability::Group { max_wait, max_batch } => Some((max_wait, max_batch)),
             _ => None,
         };
-        self.train.ride(seq, &self.latch, &Line { core: self, gather })
+        self.train.ride(seq, &self.latch, &Line::new(self, gather))
+    }
+
+    /// Makes the segments durable that were filled and left, up to their last commit `seq`.
+    pub(crate) fn sync_sealed(&self, seq: SeqNo) -> Result<()> {
+        let line = Line { scope: Scope::Sealed, ..Line::new(self, None) };
+        self.train.ride(seq, &self.latch, &line)
     }
 
     /// Leads one sync, also when every commit is durable: for frames that are no commits.
     pub(crate) fn lead_once(&self) -> Result<()> {
-        self.train.lead_once(&self.latch, &Line { core: self, gather: None })
+        self.train.lead_once(&self.latch, &Line::new(self, None))
     }
 
     pub(crate) fn poll_durable(&self, seq: SeqNo, ticket: u64, waker: &Waker) -> Result<bool> {
-        self.train.poll(seq, ticket, waker, &self.latch, &Line { core: self, gather: None })
+        self.train.poll(seq, ticket, waker, &self.latch, &Line::new(self, None))
     }
 
     pub(crate) fn forget_ticket(&self, ticket: u64) {
@@ -282,6 +295,13 @@ impl Core {
         }
     }
 
+    pub(crate) fn signals_of(&self, duty: Duty) -> &Signals {
+        match duty {
+            Duty::Sync => &self.sync_signals,
+            Duty::Space => &self.space_signals,
+        }
+    }
+
     /// Refuses work when the log is closed, poisoned or inherited by a forked child.
     pub(crate) fn check_open(&self) -> Result<()> {
         self.latch.check()?;
@@ -304,10 +324,8 @@ impl Core {
     /// Makes a snapshot durable and installs it; the caller leads.
     fn sync_snapshot(&self, snapshot: &Snapshot) -> Result<()> {
         // Every segment in order: the watermark never passes into one whose predecessor is not on the disk.
-        for (segment, end) in &snapshot.segments {
+        for (i, (segment, end)) in snapshot.segments.iter().enumerate() {
             self.flush_segment(segment, *end)?;
-        }
-        for (i, (segment, _)) in snapshot.segments.iter().enumerate() {
             if planted(Bug::HoleBetweenSegments) && i + 1 < snapshot.segments.len() {
                 continue;
             }
@@ -321,14 +339,23 @@ impl Core {
 struct Line<'a> {
     core: &'a Core,
     gather: Option<(Duration, u32)>,
+    scope: Scope,
+}
+
+impl<'a> Line<'a> {
+    fn new(core: &'a Core, gather: Option<(Duration, u32)>) -> Self {
+        Line { core, gather, scope: Scope::All }
+    }
 }
 
 impl Track for Line<'_> {
     fn sync(&self) -> Result<SeqNo> {
         let core = self.core;
         let started = core.options.clock.monotonic();
-        core.timer.disarm();
-        let snapshot = lock(&core.appender).snapshot();
+        if self.scope == Scope::All {
+            core.timer.disarm();
+        }
+        let snapshot = lock(&core.appender).snapshot(self.scope);
         let before = core.train.durable();
         if snapshot.segments.is_empty() && snapshot.install_from.is_none() {
             return Ok(snapshot.seq.max(before));
@@ -347,12 +374,14 @@ impl Track for Line<'_> {
         if commits > 0 {
             core.counters.observe_group(commits, took, core.options.clock.wall_ms());
         }
-        core.gather.observe(commits, took);
+        if self.scope == Scope::All {
+            core.gather.observe(commits, took);
+        }
         Ok(snapshot.seq)
     }
 
     fn request_leader(&self) {
-        self.core.signals.notify();
+        self.core.sync_signals.notify();
     }
 
     fn gather(&self, riders: &dyn Fn() -> usize) {

@@ -158,7 +158,6 @@ impl Space {
         write_all_at(file.as_ref(), &header.encode(), 0)?;
         let span = u64::from(capacity);
         let tail = Tail::new(self.vfs.as_ref(), &file, span, self.mapped, u64::from(HEADER_BYTES))?;
-        tail.prefault(u64::from(HEADER_BYTES), u64::from(window.saturating_sub(HEADER_BYTES)));
         let path = self.dir.join(file_name(id));
         let mut segment = Segment::new(id, path, file, header.salt, Data::Tail(tail));
         segment.capacity = capacity;
@@ -247,7 +246,6 @@ impl Space {
             self.reserve_range(segment.file.as_ref(), reserved, target)
                 .map_err(|e| Error::io(place(), e))
         })?;
-        segment.tail().prefault(u64::from(reserved), u64::from(target - reserved));
         // ORDERING: Release, pairs with the Acquire loads of `reserved`.
         segment.reserved.store(target, Ordering::Release);
         Ok(())

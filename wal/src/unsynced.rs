@@ -85,8 +85,9 @@ impl Unsynced {
         self.entries.iter().map(|entry| u64::from(unsynced(entry))).sum()
     }
 
-    /// True when a segment was filled and left, and not synced since.
-    pub(crate) fn has_seal(&self) -> bool {
-        self.entries.len() > 1
+    /// The newest segment that was filled and left and not synced since, and where it ends.
+    pub(crate) fn last_sealed(&self) -> Option<(Arc<Segment>, Position)> {
+        let mut sealed = self.entries.iter().rev().filter_map(|entry| Some((entry, entry.sealed?)));
+        sealed.next().map(|(entry, end)| (Arc::clone(&entry.segment), end))
     }
 }

@@ -36,7 +36,7 @@ pub use os::OsVfs;
 #[cfg(feature = "test-util")]
 pub use sim::SimVfs;
 
-pub(crate) use region::{ForkSentinel, Region, RegionAdvice};
+pub(crate) use region::{ForkSentinel, Region};
 
 /// What stands at a path; links are not followed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -191,8 +191,9 @@ pub trait TailMap: ReadMap {
     /// sees the word sees everything stored before it.
     fn publish(&self, offset: u64, word: u64);
 
-    /// Touches a range ahead of use, so that later stores do not take page faults. A hint.
-    fn prefault(&self, offset: u64, len: u64);
+    /// Nobody stores to a range any more, and a sync is near: the mapping may let go of its pages, which stay in the
+    /// file. A hint; reads go on.
+    fn release(&self, offset: u64, len: u64);
 }
 
 /// Writes all bytes at an offset, continuing after short and interrupted writes.

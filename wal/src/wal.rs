@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc as StdArc;
 
-use crate::background::{run_background, step};
+use crate::background::{Duty, run_background, step};
 use crate::batch::Batch;
 use crate::core::SharedCore;
 use crate::error::{ClosedReason, Error, ErrorKind, Result};
@@ -50,7 +50,7 @@ pub struct Wal {
 #[derive(Debug)]
 struct Handle {
     core: SharedCore,
-    thread: Mutex<Option<thread::JoinHandle<()>>>,
+    threads: Mutex<Vec<thread::JoinHandle<()>>>,
 }
 
 impl Wal {
@@ -82,19 +82,12 @@ impl Wal {
         options.validate()?;
         let background = options.background;
         let (core, report) = recover(lock, options, handler)?;
-        let core = Arc::new(core);
-        let thread =
-            match background {
-                Background::Manual => None,
-                Background::Thread => {
-                    let core = Arc::clone(&core);
-                    let started = spawn("cortenkv-wal", move || run_background(&core));
-                    Some(started.map_err(|e| {
-                        Error::io("cannot start the background thread of the log", e)
-                    })?)
-                }
-            };
-        Ok((Wal { handle: StdArc::new(Handle { core, thread: Mutex::new(thread) }) }, report))
+        let handle = Handle { core: Arc::new(core), threads: Mutex::default() };
+        if background == Background::Thread {
+            handle.start("cortenkv-wal-sync", Duty::Sync)?;
+            handle.start("cortenkv-wal-space", Duty::Space)?;
+        }
+        Ok((Wal { handle: StdArc::new(handle) }, report))
     }
 
     /// Appends a batch as one commit with the default durability, and waits for what that promises.
@@ -298,6 +291,15 @@ impl Wal {
 }
 
 impl Handle {
+    /// Starts a background thread; those that run already end with the handle when this fails.
+    fn start(&self, name: &str, duty: Duty) -> Result<()> {
+        let core = Arc::clone(&self.core);
+        let started = spawn(name, move || run_background(&core, duty));
+        let thread = started.map_err(|e| Error::io("cannot start a thread of the log", e))?;
+        lock(&self.threads).push(thread);
+        Ok(())
+    }
+
     fn close(&self) -> Result<()> {
         let core = &self.core;
         if core.sentinel.is_forked() {
@@ -305,7 +307,7 @@ impl Handle {
             return Err(Error::closed(ClosedReason::Forked));
         }
         // Held to the end: who closes second returns when everything is durable, too.
-        let mut thread = lock(&self.thread);
+        let mut threads = lock(&self.threads);
         let last_seq = {
             let appender = lock(&core.appender);
             if !core.accepting.swap(false, Ordering::Relaxed) {
@@ -328,8 +330,9 @@ impl Handle {
             // Not synced: a mark that is lost costs the next open some copying, nothing else.
             let _ = segment.tail().flush(u64::from(end));
         }
-        core.signals.stop();
-        if let Some(thread) = thread.take() {
+        core.sync_signals.stop();
+        core.space_signals.stop();
+        for thread in threads.drain(..) {
             let _ = thread.join();
         }
         core.latch.close(Error::closed(ClosedReason::Clean));

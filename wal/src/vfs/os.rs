@@ -19,7 +19,7 @@ use std::sync::Arc;
 use rustix::fs::{FallocateFlags, FileType, Mode, OFlags, fallocate, fdatasync, fsync, ftruncate};
 use rustix::rand::{GetRandomFlags, getrandom};
 
-use super::region::{Region, RegionAdvice};
+use super::region::Region;
 use super::{
     DirEntry, FileKind, FileLock, LockOutcome, Metadata, OpenMode, ReadMap, TailMap, Vfs, VfsFile,
 };
@@ -244,7 +244,7 @@ impl TailMap for OsMap {
         self.region.publish(offset, word);
     }
 
-    fn prefault(&self, offset: u64, len: u64) {
-        self.region.advise(offset, len, RegionAdvice::PopulateWrite);
+    fn release(&self, offset: u64, len: u64) {
+        self.region.discard(offset, len);
     }
 }

@@ -91,24 +91,25 @@ impl Region {
         unsafe { std::slice::from_raw_parts(self.base.add(start), len) }
     }
 
-    /// Populates pages for writing, or gives the pages of a range back; both are hints.
-    pub(crate) fn advise(&self, offset: u64, len: u64, advice: RegionAdvice) {
+    /// Lets go of the whole pages in a range; a hint.
+    pub(crate) fn discard(&self, offset: u64, len: u64) {
         let page_bytes = rustix::param::page_size() as u64;
         let start = offset.next_multiple_of(page_bytes);
         let end = (offset.saturating_add(len)).min(self.len as u64) / page_bytes * page_bytes;
         if start >= end {
             return;
         }
-        let advice = match advice {
-            RegionAdvice::PopulateWrite => Advice::LinuxPopulateWrite,
-            RegionAdvice::Discard => Advice::LinuxDontNeed,
-        };
-        // SAFETY: the page range lies inside the mapping. `PopulateWrite` changes no byte. `Discard` is used on
-        // anonymous staging memory whose bytes are already in the file and are never read from here again.
+        // SAFETY: the page range lies inside the mapping. On a shared mapping this takes the pages out of the mapping and
+        // leaves them, dirty or not, in the file, from where the next access gets them again; on anonymous staging
+        // memory it is used for bytes that are in the file already and are never read from here again.
         let hint = unsafe {
-            madvise(self.base.add(start as usize).cast(), (end - start) as usize, advice)
+            madvise(
+                self.base.add(start as usize).cast(),
+                (end - start) as usize,
+                Advice::LinuxDontNeed,
+            )
         };
-        // A hint that the kernel does not know costs page faults later, nothing else.
+        // A hint that is refused costs time, nothing else.
         let _ = hint;
     }
 
@@ -129,15 +130,6 @@ impl Region {
         );
         offset as usize
     }
-}
-
-/// What [`Region::advise`] asks of the kernel.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum RegionAdvice {
-    /// Take the page faults of later stores now.
-    PopulateWrite,
-    /// The bytes are not needed here any more.
-    Discard,
 }
 
 impl Drop for Region {
@@ -196,7 +188,7 @@ mod tests {
     fn discarded_pages_read_as_zeroes() {
         let region = Region::anonymous(16384).unwrap();
         region.store(4096, &[7; 4096]);
-        region.advise(4096, 4096, RegionAdvice::Discard);
+        region.discard(4096, 4096);
         assert_eq!(region.bytes(4096, 4096), [0; 4096]);
     }
 
