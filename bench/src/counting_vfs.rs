@@ -187,6 +187,10 @@ impl TailMap for CountingTail {
     fn prefault(&self, offset: u64, len: u64) {
         self.inner.prefault(offset, len);
     }
+
+    fn release(&self, offset: u64, len: u64) {
+        self.inner.release(offset, len);
+    }
 }
 
 #[cfg(test)]

@@ -17,10 +17,11 @@ use crate::format::{
     encode_purge, encode_seal,
 };
 use crate::latch::Latch;
+use crate::leader::Scope;
 use crate::metrics::Counters;
 use crate::record::SeqNo;
 use crate::segment::{Position, Segment};
-use crate::space::{Space, full};
+use crate::space::{Space, Wishes, full};
 use crate::sync::atomic::Ordering;
 use crate::unsynced::Unsynced;
 
@@ -75,15 +76,6 @@ struct InFlight {
     start: Position,
     end: Position,
     done: bool,
-}
-
-/// How much a leader makes durable.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Scope {
-    /// Everything published.
-    All,
-    /// Segments that were filled and left: nobody waits, so the pages of the one being written are left alone.
-    Sealed,
 }
 
 /// What a leader makes durable.
@@ -142,17 +134,9 @@ impl Appender {
         self.log_bytes
     }
 
-    /// True when the window or the next segment should be made ready.
-    pub(crate) fn wants_space(&self, space: &Space) -> bool {
-        !space.is_prepared() || self.window_end_wanted(space).is_some()
-    }
-
-    /// The end of the window to reserve ahead of need.
-    pub(crate) fn window_end_wanted(&self, space: &Space) -> Option<u32> {
-        let capacity = self.segment.capacity;
-        let ahead = space.reserve_bytes(capacity) + space.window_bytes(capacity);
-        let wanted = self.at.stored.saturating_add(ahead).min(capacity);
-        (self.segment.reserved.load(Ordering::Acquire) < wanted).then_some(wanted)
+    /// What should be made ready ahead of the writers.
+    pub(crate) fn wishes(&self, space: &Space) -> Wishes {
+        space.wishes(&self.segment, self.at.stored)
     }
 
     /// Gives a commit its place and sequence, and stores it when it is small.

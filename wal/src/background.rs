@@ -217,20 +217,20 @@ fn sync_what_is_due(core: &Core) -> Result<bool> {
 
 /// Makes the next segment and the next window ready.
 fn make_room(core: &Core) -> Result<bool> {
-    let (segment, wanted, log_bytes) = {
+    let (segment, wishes, log_bytes) = {
         let appender = lock(&core.appender);
-        (
-            Arc::clone(appender.segment()),
-            appender.window_end_wanted(&core.space),
-            appender.log_bytes(),
-        )
+        (Arc::clone(appender.segment()), appender.wishes(&core.space), appender.log_bytes())
     };
-    let room = if let Some(end) = wanted {
+    if let Some((from, to)) = wishes.prefault {
+        segment.tail().prefault(u64::from(from), u64::from(to - from));
+        segment.prefaulted.store(to, Ordering::Relaxed);
+    }
+    let room = if let Some(end) = wishes.window_end {
         core.space.reserve(&core.latch, &segment, end)
-    } else if !core.space.is_prepared() {
+    } else if wishes.segment {
         core.space.prepare(&core.latch, 0, log_bytes)
     } else {
-        return Ok(false);
+        return Ok(wishes.prefault.is_some());
     };
     match room {
         Ok(()) => Ok(true),

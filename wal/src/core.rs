@@ -3,22 +3,21 @@
 //! # The write path
 //! 1. [`Core::append`]: encode, hash and compress outside any lock; [`place`](Core::place) it under the append lock.
 //! 2. Relaxed: hand it to the kernel, install it, acknowledge ([`Core::finish_relaxed`]).
-//! 3. Durable: ride the train ([`Core::ride`]); its leader syncs, installs in log order and wakes ([`Track::sync`]).
+//! 3. Durable: ride the train ([`Core::ride`]); its leader syncs, installs in log order and wakes (`leader.rs`).
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc as StdArc;
 use std::task::Waker;
-use std::time::Duration;
 
-use crate::appender::{Appender, Placed, Scope, Snapshot, Surroundings};
+use crate::appender::{Appender, Placed, Surroundings};
 use crate::background::{Duty, IntervalTimer, Signals};
 use crate::batch::Batch;
 use crate::bugs::{Bug, planted};
 use crate::commit::{Commit, with_commit};
 use crate::compress::CompressionGauge;
 use crate::error::{ClosedReason, Error, ErrorKind, Result};
-use crate::install::install_range;
 use crate::latch::Latch;
+use crate::leader::Line;
 use crate::metrics::Counters;
 use crate::options::{Durability, WalOptions, validate_durability};
 use crate::record::{Location, RecordRef, ReplayHandler, SeqNo};
@@ -26,7 +25,7 @@ use crate::segment::Segment;
 use crate::space::Space;
 use crate::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use crate::sync::{Arc, Condvar, Mutex, RwLock, lock, wait};
-use crate::train::{GatherGauge, Track, Train};
+use crate::train::{GatherGauge, Train};
 use crate::vfs::{DirLock, ForkSentinel};
 
 pub(crate) type SegmentTable = std::collections::BTreeMap<u64, StdArc<Segment>>;
@@ -127,7 +126,7 @@ impl Core {
             if rotated {
                 self.note_segment(appender.segment());
             }
-            (placed?, rotated, rotated || appender.wants_space(&self.space))
+            (placed?, rotated, rotated || appender.wishes(&self.space).any())
         };
         if placed.copy_outside {
             let place = placed.segment.place(placed.start.stored);
@@ -211,8 +210,7 @@ impl Core {
 
     /// Makes the segments durable that were filled and left, up to their last commit `seq`.
     pub(crate) fn sync_sealed(&self, seq: SeqNo) -> Result<()> {
-        let line = Line { scope: Scope::Sealed, ..Line::new(self, None) };
-        self.train.ride(seq, &self.latch, &line)
+        self.train.ride(seq, &self.latch, &Line::of_sealed(self))
     }
 
     /// Leads one sync, also when every commit is durable: for frames that are no commits.
@@ -237,26 +235,12 @@ impl Core {
         }
     }
 
-    fn flush_segment(&self, segment: &Segment, end: u32) -> Result<()> {
+    pub(crate) fn flush_segment(&self, segment: &Segment, end: u32) -> Result<()> {
         match segment.tail().flush(u64::from(end)) {
             Err(_) if planted(Bug::WriteErrorSwallowed) => Ok(()),
             Err(e) => Err(self
                 .latch
                 .poison(Error::io(format!("cannot write {}", segment.path.display()), e))),
-            Ok(()) => Ok(()),
-        }
-    }
-
-    fn sync_segment(&self, segment: &Segment) -> Result<()> {
-        // DURABILITY: the commits of the group. A failed sync is never tried again.
-        let mut synced = segment.file.sync_data();
-        if synced.is_err() && planted(Bug::SyncRetried) {
-            synced = segment.file.sync_data();
-        }
-        self.counters.syncs.add(1);
-        match synced {
-            Err(_) if planted(Bug::SyncErrorIgnored) => Ok(()),
-            Err(e) => Err(self.latch.poison(Error::sync_failed(&segment.path, e))),
             Ok(()) => Ok(()),
         }
     }
@@ -319,85 +303,6 @@ impl Core {
     pub(crate) fn checkpoint_is_due(&self) -> bool {
         let threshold = self.options.checkpoint_threshold_bytes;
         threshold > 0 && lock(&self.appender).unsynced_bytes() >= threshold
-    }
-
-    /// Makes a snapshot durable and installs it; the caller leads.
-    fn sync_snapshot(&self, snapshot: &Snapshot) -> Result<()> {
-        // Every segment in order: the watermark never passes into one whose predecessor is not on the disk.
-        for (i, (segment, end)) in snapshot.segments.iter().enumerate() {
-            self.flush_segment(segment, *end)?;
-            if planted(Bug::HoleBetweenSegments) && i + 1 < snapshot.segments.len() {
-                continue;
-            }
-            self.sync_segment(segment)?;
-        }
-        install_range(snapshot, self.handler.as_ref()).map_err(|e| self.latch.poison(e))
-    }
-}
-
-/// The log as the train sees it, with the gathering of the commit that leads.
-struct Line<'a> {
-    core: &'a Core,
-    gather: Option<(Duration, u32)>,
-    scope: Scope,
-}
-
-impl<'a> Line<'a> {
-    fn new(core: &'a Core, gather: Option<(Duration, u32)>) -> Self {
-        Line { core, gather, scope: Scope::All }
-    }
-}
-
-impl Track for Line<'_> {
-    fn sync(&self) -> Result<SeqNo> {
-        let core = self.core;
-        let started = core.options.clock.monotonic();
-        if self.scope == Scope::All {
-            core.timer.disarm();
-        }
-        let snapshot = lock(&core.appender).snapshot(self.scope);
-        let before = core.train.durable();
-        if snapshot.segments.is_empty() && snapshot.install_from.is_none() {
-            return Ok(snapshot.seq.max(before));
-        }
-        #[cfg(feature = "tracing")]
-        let _span = tracing::trace_span!(
-            "wal.sync",
-            seq = snapshot.seq,
-            segments = snapshot.segments.len()
-        )
-        .entered();
-        core.sync_snapshot(&snapshot)?;
-        lock(&core.appender).unsynced().note_synced(&snapshot.segments);
-        let took = core.options.clock.monotonic().saturating_sub(started);
-        let commits = snapshot.seq.saturating_sub(before);
-        if commits > 0 {
-            core.counters.observe_group(commits, took, core.options.clock.wall_ms());
-        }
-        if self.scope == Scope::All {
-            core.gather.observe(commits, took);
-        }
-        Ok(snapshot.seq)
-    }
-
-    fn request_leader(&self) {
-        self.core.sync_signals.notify();
-    }
-
-    fn gather(&self, riders: &dyn Fn() -> usize) {
-        if cfg!(any(loom, shuttle)) {
-            // A checker tries who comes on board by itself, and its clock stands still.
-            return;
-        }
-        let Some((max_wait, max_batch)) = self.gather else { return };
-        let Some((wanted, wait)) = self.core.gather.plan(max_wait, max_batch) else { return };
-        let clock = &self.core.options.clock;
-        let until = clock.monotonic() + wait;
-        // Giving the core away lets the riders of the last train, who were just woken, come back on board. A timed
-        // wait would take longer than the sync: timers here fire 50 microseconds late.
-        while riders() < wanted && clock.monotonic() < until {
-            crate::sync::thread::yield_now();
-        }
     }
 }
 

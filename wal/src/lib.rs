@@ -18,7 +18,7 @@
 //! log, use a server. On disks that lie about flushes no log can keep its promise.
 //!
 //! # Layout
-//! `wal` is the handle; `core` the path of a commit; `appender` the end of the log under its lock; `train` group
+//! `wal` is the handle; `core` the path of a commit; `appender` the end of the log under its lock; `train` and `leader` group
 //! commit; `background` the timer and the thread; `space` new segments and windows; `tail` mapping or staging;
 //! `recovery` the open; `format` every byte on disk (specified in `FORMAT.md`); `vfs`, `clock` and `sync` the seams.
 
@@ -40,6 +40,7 @@ mod format;
 pub mod fuzzing;
 mod install;
 mod latch;
+mod leader;
 #[cfg(all(test, loom))]
 mod loom_models;
 mod metrics;

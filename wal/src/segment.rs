@@ -82,6 +82,8 @@ pub(crate) struct Segment {
     pub(crate) capacity: u32,
     /// Space is reserved up to here; nothing is stored beyond.
     pub(crate) reserved: AtomicU32,
+    /// Page faults were taken ahead up to here.
+    pub(crate) prefaulted: AtomicU32,
     /// Records below are published.
     end: AtomicU32,
     /// The sequence of the last commit in it.
@@ -105,6 +107,7 @@ impl Segment {
             data,
             capacity: 0,
             reserved: AtomicU32::new(0),
+            prefaulted: AtomicU32::new(0),
             end: AtomicU32::new(0),
             last_seq: AtomicU64::new(0),
             compressed: RwLock::new(Vec::new()),

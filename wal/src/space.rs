@@ -30,6 +30,26 @@ const PREWRITE_BYTES: usize = 4096;
 /// A refused reservation is tried again after this time.
 pub(crate) const FULL_RETRY: Duration = Duration::from_secs(1);
 
+/// Page faults are taken so far ahead of the writers: little at a time, since a sync writes the zeroes.
+const PREFAULT_BYTES: u32 = 512 << 10;
+
+/// What should be made ready ahead of the writers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Wishes {
+    /// The range whose page faults are to be taken.
+    pub(crate) prefault: Option<(u32, u32)>,
+    /// Where the window should end.
+    pub(crate) window_end: Option<u32>,
+    /// The next segment.
+    pub(crate) segment: bool,
+}
+
+impl Wishes {
+    pub(crate) fn any(&self) -> bool {
+        self.prefault.is_some() || self.window_end.is_some() || self.segment
+    }
+}
+
 /// What new segments are made of.
 #[derive(Debug)]
 pub(crate) struct Space {
@@ -223,6 +243,22 @@ impl Space {
                 self.is_prepared.store(false, Ordering::Relaxed);
                 return Ok(segment);
             }
+        }
+    }
+
+    /// What should be made ready when the writers have come to `at` in a segment.
+    pub(crate) fn wishes(&self, segment: &Segment, at: u32) -> Wishes {
+        let capacity = segment.capacity;
+        let reserved = segment.reserved.load(Ordering::Acquire);
+        let ahead = self.reserve_bytes(capacity) + self.window_bytes(capacity);
+        let window_end = at.saturating_add(ahead).min(capacity);
+        let done = segment.prefaulted.load(Ordering::Relaxed).max(at);
+        let prefault_end = at.saturating_add(PREFAULT_BYTES).min(reserved);
+        let is_worth_it = prefault_end.saturating_sub(done) >= PREFAULT_BYTES / 2;
+        Wishes {
+            prefault: (is_worth_it && !segment.tail().is_staged()).then_some((done, prefault_end)),
+            window_end: (reserved < window_end).then_some(window_end),
+            segment: !self.is_prepared(),
         }
     }
 

@@ -100,6 +100,13 @@ impl Tail {
         matches!(self, Tail::Staged(_))
     }
 
+    /// Takes the page faults of coming stores.
+    pub(crate) fn prefault(&self, offset: u64, len: u64) {
+        if let Tail::Mapped(mapped) = self {
+            mapped.map.prefault(offset, len);
+        }
+    }
+
     /// Bytes below the published end.
     pub(crate) fn bytes(&self, offset: u64, len: usize) -> io::Result<Cow<'_, [u8]>> {
         match self {

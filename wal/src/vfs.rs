@@ -191,6 +191,9 @@ pub trait TailMap: ReadMap {
     /// sees the word sees everything stored before it.
     fn publish(&self, offset: u64, word: u64);
 
+    /// Touches reserved space that will be stored to soon, so that the stores do not take page faults. A hint.
+    fn prefault(&self, offset: u64, len: u64);
+
     /// Nobody stores to a range any more, and a sync is near: the mapping may let go of its pages, which stay in the
     /// file. A hint; reads go on.
     fn release(&self, offset: u64, len: u64);

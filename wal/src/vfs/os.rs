@@ -244,6 +244,10 @@ impl TailMap for OsMap {
         self.region.publish(offset, word);
     }
 
+    fn prefault(&self, offset: u64, len: u64) {
+        self.region.populate(offset, len);
+    }
+
     fn release(&self, offset: u64, len: u64) {
         self.region.discard(offset, len);
     }

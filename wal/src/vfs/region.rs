@@ -93,23 +93,30 @@ impl Region {
 
     /// Lets go of the whole pages in a range; a hint.
     pub(crate) fn discard(&self, offset: u64, len: u64) {
+        // On a shared mapping this takes the pages out of the mapping and leaves them, dirty or not, in the file, from
+        // where the next access gets them again; anonymous staging memory is discarded when its bytes are in the file
+        // and are never read from here again.
+        self.advise(offset, len, Advice::LinuxDontNeed);
+    }
+
+    /// Takes the page faults of later stores to the whole pages in a range now; a hint.
+    pub(crate) fn populate(&self, offset: u64, len: u64) {
+        self.advise(offset, len, Advice::LinuxPopulateWrite);
+    }
+
+    fn advise(&self, offset: u64, len: u64, advice: Advice) {
         let page_bytes = rustix::param::page_size() as u64;
         let start = offset.next_multiple_of(page_bytes);
         let end = (offset.saturating_add(len)).min(self.len as u64) / page_bytes * page_bytes;
         if start >= end {
             return;
         }
-        // SAFETY: the page range lies inside the mapping. On a shared mapping this takes the pages out of the mapping and
-        // leaves them, dirty or not, in the file, from where the next access gets them again; on anonymous staging
-        // memory it is used for bytes that are in the file already and are never read from here again.
+        // SAFETY: the page range lies inside the mapping; populating changes no byte, and what discarding does to which
+        // bytes is said above.
         let hint = unsafe {
-            madvise(
-                self.base.add(start as usize).cast(),
-                (end - start) as usize,
-                Advice::LinuxDontNeed,
-            )
+            madvise(self.base.add(start as usize).cast(), (end - start) as usize, advice)
         };
-        // A hint that is refused costs time, nothing else.
+        // A hint that the kernel refuses or does not know costs time, nothing else.
         let _ = hint;
     }
 

@@ -189,6 +189,8 @@ impl TailMap for SimMap {
         self.file.shared.state().store(self.file.number, offset, &bytes, Via::Publish);
     }
 
+    fn prefault(&self, _offset: u64, _len: u64) {}
+
     fn release(&self, _offset: u64, _len: u64) {}
 }
 
