@@ -78,7 +78,7 @@ pub enum TailKind {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Background {
-    /// A thread of the log.
+    /// Two threads of the log: one syncs, one makes room.
     #[default]
     Thread,
     /// The caller, through `Wal::step`: one thread can then drive everything in a seeded order.
