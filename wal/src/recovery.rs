@@ -38,7 +38,7 @@ use crate::metrics::Counters;
 use crate::options::{Damage, Progress, WalOptions};
 use crate::record::ReplayHandler;
 use crate::segment::Position;
-use crate::space::{Space, SpaceOptions};
+use crate::space::Space;
 use crate::sync::{Condvar, Mutex, RwLock};
 use crate::train::{GatherGauge, Train};
 use crate::vfs::{DirLock, ForkSentinel};
@@ -103,7 +103,7 @@ pub(crate) fn recover(
         return Err(gap_error(&files, &scans, gap, &chain));
     }
     let scanned = clock.monotonic();
-    let space = space(&lock, &options, &files);
+    let space = Space::new(&lock, &options, files.owner, files.owner_data, files.next_id);
     let mut damaged_places = files.damaged_headers();
     let plan = if gap.is_some() || damaged_places > 0 {
         // Behind each damaged place that is not at an end stands something intact.
@@ -155,20 +155,6 @@ fn gap_error(files: &Files, scans: &BTreeMap<u64, Scan>, gap: &Gap, chain: &Chai
         Gap::Missing { id } => Error::corruption(&files.path(*id), 0, expected, "no such file"),
         Gap::Unknown => Error::corruption(files.dir(), 0, expected, "no segment that is intact"),
     }
-}
-
-fn space(lock: &DirLock, options: &WalOptions, files: &Files) -> Space {
-    Space::new(SpaceOptions {
-        dir: lock.dir().to_path_buf(),
-        vfs: Arc::clone(lock.vfs()),
-        clock: Arc::clone(&options.clock),
-        owner: files.owner,
-        owner_data: files.owner_data,
-        mapped: options.is_mapped(),
-        segment_bytes: options.segment_bytes,
-        window_bytes: options.window_bytes,
-        next_id: files.next_id,
-    })
 }
 
 /// Offers every record to the handler, in log order.

@@ -17,11 +17,12 @@ use crate::clock::Clock;
 use crate::error::{Error, Result};
 use crate::format::{CHAIN_FRAME_BYTES, HEADER_BYTES, SEAL_FRAME_BYTES, SegmentHeader};
 use crate::latch::Latch;
+use crate::options::WalOptions;
 use crate::segment::{Data, SEGMENT_SPAN, Segment, file_name, temporary_name};
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::sync::{Mutex, lock};
 use crate::tail::Tail;
-use crate::vfs::{OpenMode, Vfs, VfsFile, write_all_at};
+use crate::vfs::{DirLock, OpenMode, Vfs, VfsFile, write_all_at};
 
 /// Zeroes are written in pieces of this size: a larger write makes the kernel keep larger folios, of which every later
 /// sync writes the whole (measured: 3,000 syncs a second against 8,000).
@@ -74,32 +75,25 @@ pub(crate) struct Space {
     retry_at_ns: AtomicU64,
 }
 
-/// The parts of [`Space`] that the options decide.
-#[derive(Debug)]
-pub(crate) struct SpaceOptions {
-    pub(crate) dir: PathBuf,
-    pub(crate) vfs: Arc<dyn Vfs>,
-    pub(crate) clock: Arc<dyn Clock>,
-    pub(crate) owner: [u8; 16],
-    pub(crate) owner_data: [u8; 16],
-    pub(crate) mapped: bool,
-    pub(crate) segment_bytes: u64,
-    pub(crate) window_bytes: u64,
-    pub(crate) next_id: u64,
-}
-
 impl Space {
-    pub(crate) fn new(options: SpaceOptions) -> Self {
+    /// Room in a locked directory, for segments of the given owner with ids from `next_id` on.
+    pub(crate) fn new(
+        lock: &DirLock,
+        options: &WalOptions,
+        owner: [u8; 16],
+        owner_data: [u8; 16],
+        next_id: u64,
+    ) -> Self {
         Space {
-            dir: options.dir,
-            vfs: options.vfs,
-            clock: options.clock,
-            owner: options.owner,
-            owner_data: options.owner_data,
-            mapped: options.mapped,
+            dir: lock.dir().to_path_buf(),
+            vfs: Arc::clone(lock.vfs()),
+            clock: Arc::clone(&options.clock),
+            owner,
+            owner_data,
+            mapped: options.is_mapped(),
             segment_bytes: options.segment_bytes,
             window_bytes: options.window_bytes,
-            next_id: AtomicU64::new(options.next_id),
+            next_id: AtomicU64::new(next_id),
             prepared: Mutex::new(None),
             is_prepared: AtomicBool::new(false),
             window: Mutex::new(()),
