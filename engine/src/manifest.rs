@@ -65,6 +65,9 @@ impl Manifest {
         let names = vfs.list(dir).map_err(|e| io_error(dir, "list", e))?;
         let has = |name: &str| names.iter().any(|entry| entry.name == name);
         if has(CURRENT) {
+            // DURABILITY: whoever named it may have died before the name was durable, and segments are about to be named
+            // beside it.
+            vfs.sync_dir(dir).map_err(|e| sync_error(dir, e))?;
             return Manifest::read(dir, vfs).map(|manifest| (manifest, false));
         }
         if let Some(segment) = names.iter().find(|entry| entry.name.ends_with(SEGMENT_SUFFIX)) {

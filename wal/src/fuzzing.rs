@@ -102,7 +102,7 @@ pub fn segment(file: &[u8]) -> usize {
 
 /// The header of a segment of this version.
 pub fn header(owner: [u8; 16], id: u64, salt: u64) -> Vec<u8> {
-    SegmentHeader { owner, owner_data: [0; 16], id, salt, created_ms: 0 }.encode()
+    SegmentHeader { owner, owner_data: [0; 16], id, salt, created_ms: 0, built_end: 0 }.encode()
 }
 
 /// Stores a frame with a right checksum at `at`, lengthening the file where needed; the place behind it. The body is

@@ -162,13 +162,7 @@ impl Space {
         self.reserve_range(file.as_ref(), 0, window)?;
         let mut salt = [0; 8];
         self.vfs.fill_random(&mut salt)?;
-        let header = SegmentHeader {
-            owner: self.owner,
-            owner_data: self.owner_data,
-            id,
-            salt: u64::from_le_bytes(salt),
-            created_ms: self.clock.wall_ms(),
-        };
+        let header = self.header(id, u64::from_le_bytes(salt), 0);
         write_all_at(file.as_ref(), &header.encode(), 0)?;
         let span = u64::from(capacity);
         let tail = Tail::new(self.vfs.as_ref(), &file, span, self.mapped, u64::from(HEADER_BYTES))?;
@@ -178,6 +172,25 @@ impl Space {
         segment.reserved = window.into();
         segment.advance(HEADER_BYTES, 0);
         Ok(Arc::new(segment))
+    }
+
+    fn header(&self, id: u64, salt: u64, built_end: u32) -> SegmentHeader {
+        SegmentHeader {
+            owner: self.owner,
+            owner_data: self.owner_data,
+            id,
+            salt,
+            created_ms: self.clock.wall_ms(),
+            built_end,
+        }
+    }
+
+    /// Makes a segment that was created and filled up to `end` durable, under its temporary name; its header says so.
+    pub(crate) fn sync_built(&self, segment: &Segment, end: u32) -> Result<()> {
+        let header = self.header(segment.id, segment.salt, end).encode();
+        write_all_at(segment.file.as_ref(), &header, 0)
+            .map_err(|e| Error::io(format!("cannot write {}", segment.path.display()), e))?;
+        self.sync_content(segment)
     }
 
     /// Makes the content of a created segment durable, under its temporary name.

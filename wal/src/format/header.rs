@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! 0   magic "CORTSEG1"     8     40  owner        16     96   created ms  8
-//! 8   major, minor      2, 2     56  owner data   16     104  reserved up to 2044
+//! 8   major, minor      2, 2     56  owner data   16     104  built end   4, then zeroes up to 2044
 //! 12  incompatible bits    4     72  segment id    8     2044 CRC32C of the 2044 bytes before
 //! 16  compatible bits      4     80  salt          8
 //! 20  kind, generation  4, 4     88  key id        8
@@ -34,6 +34,9 @@ pub(crate) struct SegmentHeader {
     pub(crate) id: u64,
     pub(crate) salt: u64,
     pub(crate) created_ms: u64,
+    /// Everything up to here was durable before the file had its name, so less is damage; 0 for a segment that was made
+    /// ready empty.
+    pub(crate) built_end: u32,
 }
 
 /// Why a header cannot be used.
@@ -63,6 +66,7 @@ impl SegmentHeader {
         copy.extend_from_slice(&self.salt.to_le_bytes());
         copy.extend_from_slice(&0_u64.to_le_bytes());
         copy.extend_from_slice(&self.created_ms.to_le_bytes());
+        copy.extend_from_slice(&self.built_end.to_le_bytes());
         copy.resize(CRC_AT, 0);
         copy.extend_from_slice(&crc32c::crc32c(&copy).to_le_bytes());
         copy.repeat(2)
@@ -98,6 +102,7 @@ fn decode_copy(copy: &[u8]) -> Option<Result<SegmentHeader, HeaderFault>> {
         id: u64::from_le_bytes(*copy.get(72..)?.first_chunk()?),
         salt: u64::from_le_bytes(*copy.get(80..)?.first_chunk()?),
         created_ms: u64::from_le_bytes(*copy.get(96..)?.first_chunk()?),
+        built_end: u32::from_le_bytes(*copy.get(104..)?.first_chunk()?),
     }))
 }
 
@@ -106,7 +111,14 @@ mod tests {
     use super::*;
 
     fn header() -> SegmentHeader {
-        SegmentHeader { owner: [1; 16], owner_data: [2; 16], id: 3, salt: 4, created_ms: 5 }
+        SegmentHeader {
+            owner: [1; 16],
+            owner_data: [2; 16],
+            id: 3,
+            salt: 4,
+            created_ms: 5,
+            built_end: 6,
+        }
     }
 
     #[test]

@@ -5,7 +5,8 @@
 //!    its successor recorded, down to the first segment or to the oldest that a purge left.
 //! 3. The log is the newest reachable segment with its predecessors. What is newer is a tail that never became part
 //!    of the log: it was made ready only, or a power cut took something below it.
-//! 4. If the log ends below K, something that was on the disk is gone: that is damage, and no crash explains it.
+//! 4. A segment that recovery built is intact at least to the end that its header states, else it is damaged.
+//! 5. If the log ends below K, something that was on the disk is gone: that is damage, and no crash explains it.
 #![cfg_attr(
     not(test),
     deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)
@@ -63,7 +64,14 @@ pub(crate) fn choose(scans: &BTreeMap<u64, Scan>) -> (Chain, Option<Gap>) {
     }
     let newest = chain.segments.last().and_then(|(id, _)| scans.get(id));
     chain.last_seq = newest.map_or(0, |scan| scan.last_seq);
-    let gap = if chain.durable > chain.last_seq {
+    let cut = scans.iter().find_map(|(&id, scan)| {
+        let end = scan.end.map_or(0, |end| end.stored);
+        (id >= oldest && end < scan.built_end).then_some(Gap::In { id, offset: end })
+    });
+    let gap = if cut.is_some() {
+        // It was durable before it had its name, so no crash took it.
+        cut
+    } else if chain.durable > chain.last_seq {
         let end = chain.segments.last().map(|(id, end)| Gap::In { id: *id, offset: end.stored });
         broken.or(end).or(Some(Gap::Unknown))
     } else {

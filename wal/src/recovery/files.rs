@@ -33,6 +33,8 @@ pub(super) const FILE_BYTES_MIN: u64 = HEADER_BYTES as u64 + CHAIN_FRAME_BYTES a
 pub(super) struct Found {
     pub(super) segment: Arc<Segment>,
     pub(super) file_bytes: u32,
+    /// What the header says was durable before the file had its name.
+    built_end: u32,
 }
 
 pub(super) struct Files {
@@ -150,7 +152,7 @@ impl Files {
             Err(e) => return Err(cannot(e)),
         };
         let segment = Arc::new(Segment::new(id, path, file, header.salt, data));
-        self.found.insert(id, Found { segment, file_bytes });
+        self.found.insert(id, Found { segment, file_bytes, built_end: header.built_end });
         Ok(())
     }
 
@@ -168,7 +170,8 @@ impl Files {
         let work = || {
             loop {
                 let Some(found) = lock(&todo).pop() else { return Ok(()) };
-                let scan = scan(&found.segment, found.file_bytes)?;
+                let mut scan = scan(&found.segment, found.file_bytes)?;
+                scan.built_end = found.built_end;
                 let end = scan.end.unwrap_or(Position { stored: 0, logical: 0 });
                 found.segment.advance(end.stored, scan.last_seq);
                 let mut done = lock(&done);

@@ -220,7 +220,7 @@ impl Builder<'_> {
         self.done.extend(self.current.take());
         for finished in &self.done {
             flush(finished)?;
-            self.space.sync_content(&finished.0)?;
+            self.space.sync_built(&finished.0, finished.1.stored)?;
         }
         // Newest first, and the one that connects them to the log after the others are durable.
         let (first, others) = self

@@ -41,6 +41,8 @@ pub(crate) struct Scan {
     pub(crate) oldest: u64,
     /// The segment that a seal at `end` names.
     pub(crate) next: Option<u64>,
+    /// What the header says was durable before the file had its name.
+    pub(crate) built_end: u32,
     /// What stands at `end`, when it is not simply the end.
     pub(crate) fault: Option<FrameFault>,
     /// Intact frames behind the fault.

@@ -57,7 +57,7 @@ pub fn undump(text: &str) -> Image {
 }
 
 /// Offset, length and meaning of the fields of a header.
-const HEADER_FIELDS: [(usize, usize, &str); 14] = [
+const HEADER_FIELDS: [(usize, usize, &str); 15] = [
     (0, 8, "magic \"CORTSEG1\""),
     (8, 2, "major version"),
     (10, 2, "minor version"),
@@ -71,6 +71,7 @@ const HEADER_FIELDS: [(usize, usize, &str); 14] = [
     (80, 8, "salt"),
     (88, 8, "key id, reserved"),
     (96, 8, "created, ms since 1970"),
+    (104, 4, "built end"),
     (2044, 4, "CRC32C of bytes 0 to 2043"),
 ];
 
