@@ -254,15 +254,18 @@ impl Appender {
         self.unsynced.bytes(self.at)
     }
 
-    /// Writes down what is durable, so that the next open has nothing to copy.
-    pub(crate) fn mark_durable(&mut self, around: &Surroundings<'_>) {
-        let end = self.at.stored + (MARK_FRAME_BYTES + SEAL_FRAME_BYTES) as u32;
-        let has_room = end <= self.segment.reserved.load(Ordering::Acquire);
-        if around.durable > self.marked && has_room {
+    /// Writes down what is durable: the next open has nothing to copy, and can tell damage from a torn tail.
+    pub(crate) fn mark_durable(&mut self, around: &Surroundings<'_>) -> Result<()> {
+        if around.durable > self.marked {
+            self.make_room(MARK_FRAME_BYTES as u32, MARK_FRAME_BYTES as u32, true, around)?;
+        }
+        // A segment that had to be begun for it says so in its first frame.
+        if around.durable > self.marked {
             let mark = Mark { durable_seq: around.durable, wall_ms: around.space.clock.wall_ms() };
             self.store_frame(|place| encode_mark(mark, place), around);
             self.marked = around.durable;
         }
+        Ok(())
     }
 
     /// Notes that segments below `oldest` are about to be removed.

@@ -324,11 +324,17 @@ impl Handle {
             core.latch.check().and_then(|()| core.ride(last_seq, Some(Durability::Always)));
         if synced.is_ok() {
             let mut appender = lock(&core.appender);
-            appender.mark_durable(&core.surroundings());
-            let (segment, end) = (StdArc::clone(appender.segment()), appender.segment().end());
+            let before = appender.segment().id;
+            // Neither on a full disk nor after a cut is the mark missed: the next open copies more, nothing else.
+            let _ = appender.mark_durable(&core.surroundings());
+            if appender.segment().id != before {
+                core.note_segment(appender.segment());
+            }
+            let unflushed = appender.unflushed();
             drop(appender);
-            // Not synced: a mark that is lost costs the next open some copying, nothing else.
-            let _ = segment.tail().flush(u64::from(end));
+            for (segment, end) in unflushed {
+                let _ = segment.tail().flush(u64::from(end));
+            }
         }
         core.sync_signals.stop();
         core.space_signals.stop();
