@@ -70,11 +70,11 @@ fn regression_a_damaged_first_frame_of_a_built_segment_is_corruption() {
 }
 
 #[test]
-fn regression_a_close_leaves_a_proof_also_at_the_end_of_a_window_or_segment() {
+fn regression_a_close_leaves_a_proof_also_at_the_end_of_a_segment() {
     for value_bytes in (0..4200).step_by(8) {
         let sim = SimVfs::new(1);
         let (wal, _) = open(&sim).unwrap();
-        put(&wal, 11_900 - 4200);
+        put(&wal, 12_150 - 4200);
         put(&wal, value_bytes);
         wal.close().unwrap();
         drop(wal);
