@@ -139,6 +139,8 @@ impl Core {
             self.space_signals.notify();
         }
         if rotated {
+            #[cfg(feature = "tracing")]
+            tracing::debug!(segment = placed.segment.id, "the log goes on in a new segment");
             // What was sealed is to be synced.
             self.sync_signals.notify();
         }

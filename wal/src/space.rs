@@ -133,6 +133,8 @@ impl Space {
     /// A file under its temporary name, its first window reserved, ready to be stored to.
     pub(crate) fn create(&self, content_bytes: u32, log_bytes: u64) -> Result<Arc<Segment>> {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
+        #[cfg(feature = "tracing")]
+        let _span = tracing::debug_span!("wal.create_segment", segment = id).entered();
         let fixed = HEADER_BYTES + (CHAIN_FRAME_BYTES + SEAL_FRAME_BYTES) as u32;
         let needed = fixed.saturating_add(content_bytes);
         let capacity =
