@@ -61,7 +61,7 @@ bugs! {
     MarkTooEarly = "mark-too-early",
     /// Recovery does not copy deletes, so older values return.
     TombstoneNotCopied = "tombstone-not-copied",
-    /// Recovery offers expiring records without their expiry.
+    /// Records are shown without their expiry, so expired entries are live again.
     ExpiryDropped = "expiry-dropped",
     /// The index takes the version that came last, not the newest.
     LastAppliedWins = "last-applied-wins",

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use crate::appender::Snapshot;
-use crate::bugs::{Bug, planted};
 use crate::error::Result;
 use crate::format::{Frame, parse_verified_frame};
 use crate::record::{RecordRef, ReplayHandler};
@@ -71,11 +70,7 @@ impl<'a> Installer<'a, '_> {
             Frame::Record { seq, fields } => {
                 let location =
                     crate::record::Location { segment: self.segment.id, offset: at.logical };
-                let mut record = record_ref(location, *seq, fields);
-                if planted(Bug::ExpiryDropped) {
-                    record.expires_at_ms = None;
-                }
-                self.run.push(record);
+                self.run.push(record_ref(location, *seq, fields));
                 self.records += 1;
                 if self.run.len() >= RUN_RECORDS {
                     self.finish();

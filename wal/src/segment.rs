@@ -8,6 +8,7 @@ use std::borrow::Cow;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use crate::bugs::{Bug, planted};
 use crate::compress::{CODEC_NONE, DecompressFault, decompress};
 use crate::error::{Error, Result};
 use crate::format::{
@@ -339,7 +340,7 @@ pub(crate) fn record_ref<'a>(
         seq,
         keyspace: fields.keyspace,
         kind: if fields.delete { RecordKind::Delete } else { RecordKind::Put },
-        expires_at_ms: fields.expires_at_ms,
+        expires_at_ms: fields.expires_at_ms.filter(|_| !planted(Bug::ExpiryDropped)),
         in_batch: fields.in_group,
         key: fields.key,
         value: fields.value,

@@ -26,12 +26,12 @@ struct Step {
 
 /// The budget, in the order of the run: what fails most often and soonest comes first.
 const STEPS: &[Step] = &[
-    step("check", 150, check::run),
+    step("check", 60, check::run),
     step("deny", 10, deny::run),
     step("test", 210, test::run),
-    step("features", 90, |workspace| features::run(workspace, &features::Options { all: false })),
-    step("crash", 150, |workspace| crash::run(workspace, &crash::Options::default())),
-    step("crash --bugs", 120, |workspace| {
+    step("features", 60, |workspace| features::run(workspace, &features::Options { all: false })),
+    step("crash", 270, |workspace| crash::run(workspace, &crash::Options::default())),
+    step("crash --bugs", 150, |workspace| {
         crash::run(workspace, &crash::Options { bugs: true, ..Default::default() })
     }),
     step("loom", 80, |workspace| loom::run(workspace, &loom::Options::default())),
@@ -41,8 +41,8 @@ const STEPS: &[Step] = &[
             fuzz::Options { seconds: FUZZ_SECONDS, if_available: true, ..Default::default() };
         fuzz::run(workspace, &options)
     }),
-    step("bench-smoke", 60, bench::smoke),
-    Step { name: "reserve", budget_seconds: 90, run: None },
+    step("bench-smoke", 90, bench::smoke),
+    Step { name: "reserve", budget_seconds: 30, run: None },
 ];
 
 const fn step(name: &'static str, budget_seconds: u32, run: fn(&Workspace) -> Result<()>) -> Step {
