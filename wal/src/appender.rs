@@ -13,8 +13,8 @@ use crate::bugs::{Bug, planted};
 use crate::commit::{COPY_UNDER_LOCK_BYTES_MAX, Commit};
 use crate::error::{Error, Result};
 use crate::format::{
-    ChainFrame, MARK_FRAME_BYTES, Mark, PURGE_FRAME_BYTES, SEAL_FRAME_BYTES, encode_mark,
-    encode_purge, encode_seal,
+    ChainFrame, HEADER_BYTES, MARK_FRAME_BYTES, Mark, PURGE_FRAME_BYTES, SEAL_FRAME_BYTES,
+    encode_mark, encode_purge, encode_seal,
 };
 use crate::latch::Latch;
 use crate::leader::Scope;
@@ -215,19 +215,22 @@ impl Appender {
     /// What is published but not synced.
     pub(crate) fn snapshot(&mut self, scope: Scope) -> Snapshot {
         let (mut limit, mut seq) = (self.limit(), self.published());
+        // Where the next leader goes on installing: commits that are being copied, or not in the scope, wait for it.
+        let mut rest =
+            self.in_flight.front().map(|first| (Arc::clone(&first.segment), first.start));
         if let (Scope::Sealed, Some((segment, end))) = (scope, self.unsynced.last_sealed())
             && limit.0 > segment.id
         {
             (limit, seq) = ((segment.id, end), segment.last_seq());
+            let start = Position { stored: HEADER_BYTES, logical: HEADER_BYTES };
+            rest = Some((Arc::clone(&self.segment), start));
         }
         let segments = self.unsynced.up_to(limit);
         let install_from = self
             .uninstalled
             .take_if(|(segment, at)| (segment.id, at.stored) < (limit.0, limit.1.stored));
-        if install_from.is_some() && !self.in_flight.is_empty() {
-            // Commits behind the one that is being copied wait for the next leader.
-            self.uninstalled =
-                self.in_flight.front().map(|first| (Arc::clone(&first.segment), first.start));
+        if install_from.is_some() {
+            self.uninstalled = rest;
         }
         Snapshot { seq, segments, install_from }
     }
