@@ -225,14 +225,13 @@ impl Appender {
             let start = Position { stored: HEADER_BYTES, logical: HEADER_BYTES };
             rest = Some((Arc::clone(&self.segment), start));
         }
-        let segments = self.unsynced.up_to(limit);
         let install_from = self
             .uninstalled
             .take_if(|(segment, at)| (segment.id, at.stored) < (limit.0, limit.1.stored));
         if install_from.is_some() {
             self.uninstalled = rest;
         }
-        Snapshot { seq, segments, install_from }
+        Snapshot { seq, segments: self.unsynced.up_to(limit), install_from }
     }
 
     /// Every segment that may have published bytes waiting in memory, in order, each up to a stored offset.
