@@ -325,3 +325,20 @@ fn large_commits_beside_small_ones_keep_order_and_content() {
     assert_eq!(reopened.values(), model.values());
     assert_eq!(reopened.values().len(), 400);
 }
+
+#[test]
+fn regression_commits_behind_a_synced_sealed_segment_are_installed_later() {
+    let dir = tempfile::tempdir().unwrap();
+    let model = Arc::new(Model::default());
+    let options = WalOptions::default().segment_bytes(16 << 10).background(Background::Manual);
+    let (wal, _) = Wal::open(dir.path(), options, model.clone()).unwrap();
+    let tickets: Vec<_> =
+        (0..40).map(|i| wal.append_async(&batch_of(i), Durability::Always).unwrap()).collect();
+    assert!(wal.stats().rotations > 0);
+    // Syncs what was sealed, and nothing else.
+    while wal.step().unwrap() {}
+    assert!(wal.durable_seq() < wal.last_seq());
+    drop(tickets);
+    wal.sync().unwrap();
+    assert_eq!(model.state.lock().unwrap().len(), 40 + 8);
+}
