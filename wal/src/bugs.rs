@@ -63,8 +63,6 @@ bugs! {
     TombstoneNotCopied = "tombstone-not-copied",
     /// Records are shown without their expiry, so expired entries are live again.
     ExpiryDropped = "expiry-dropped",
-    /// The index takes the version that came last, not the newest.
-    LastAppliedWins = "last-applied-wins",
     /// A manifest edit is used before it is durable.
     ManifestNotSynced = "manifest-not-synced",
     /// CURRENT names a manifest that is not durable yet.

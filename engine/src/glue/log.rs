@@ -6,10 +6,8 @@ use std::io;
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::task::{Context, Poll};
 
-use cortenkv_wal::bugs::{Bug, planted};
 use cortenkv_wal::vfs::{DirLock, OsVfs, Vfs};
 use cortenkv_wal::{
     Background, Damage, ProgressCallback, ReplayHandler, TailKind, Wal, WalOptions,
@@ -252,12 +250,6 @@ struct Feed(Arc<Installer>);
 
 impl ReplayHandler for Feed {
     fn apply(&self, records: &[cortenkv_wal::RecordRef<'_>]) {
-        if planted(Bug::LastAppliedWins) {
-            static APPLIED: AtomicU64 = AtomicU64::new(1 << 62);
-            let renumbered =
-                |record| RecordRef { seq: APPLIED.fetch_add(1, Relaxed), ..ours(record) };
-            return self.0.apply(records.iter().map(renumbered));
-        }
         self.0.apply(records.iter().map(ours));
     }
 }
