@@ -52,13 +52,17 @@
 //! # Ok::<(), cortenkv_index::Error>(())
 //! ```
 
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 mod address;
 mod error;
 #[cfg(feature = "ordered")]
 mod ordered;
 mod point;
+mod prefetch;
+mod reclaim;
+mod stops;
+mod sync;
 #[cfg(feature = "test-util")]
 pub mod testkit;
 
@@ -71,4 +75,11 @@ pub use ordered::range::{KeyRange, prefix_end};
 #[cfg(feature = "ordered")]
 pub use ordered::{Direction, KeyBatch, KeyCursor, Mark, OrderedIndex};
 pub use point::btree::BTreePoint;
-pub use point::{Entry, ExportPosition, Location, NewEntry, Outcome, PointIndex, Probe, Version};
+pub use point::bucket::{BucketOptions, BucketPoint, BucketStats};
+pub use point::{
+    BatchVerify, Entry, ExportPosition, Location, NewEntry, Outcome, PointIndex, Probe, Version,
+};
+pub use prefetch::prefetch;
+pub use reclaim::{Grace, Guard, pin};
+#[cfg(all(feature = "test-util", not(any(loom, shuttle))))]
+pub use stops::{Stop, set_stop_hook};
