@@ -59,16 +59,26 @@ mod error;
 #[cfg(feature = "ordered")]
 mod ordered;
 mod point;
+mod reclaim;
+#[cfg(any(loom, shuttle))]
+mod sync;
 #[cfg(feature = "test-util")]
 pub mod testkit;
 
 pub use address::Address;
 pub use error::{Error, ErrorKind, Result};
 #[cfg(feature = "ordered")]
+pub use ordered::batch::KeyBatch;
+#[cfg(feature = "ordered")]
 pub use ordered::btree::BTreeOrdered;
+#[cfg(feature = "ordered")]
+pub use ordered::owner::{Hint, KeyOwner, KeyState};
 #[cfg(feature = "ordered")]
 pub use ordered::range::{KeyRange, prefix_end};
 #[cfg(feature = "ordered")]
-pub use ordered::{Direction, KeyBatch, KeyCursor, Mark, OrderedIndex};
+pub use ordered::stats::OrderStats;
+#[cfg(feature = "ordered")]
+pub use ordered::{Direction, KeyCursor, OrderedIndex};
 pub use point::btree::BTreePoint;
 pub use point::{Entry, ExportPosition, Location, NewEntry, Outcome, PointIndex, Probe, Version};
+pub use reclaim::{Grace, Guard, pin};
