@@ -69,11 +69,17 @@ pub mod testkit;
 pub use address::Address;
 pub use error::{Error, ErrorKind, Result};
 #[cfg(feature = "ordered")]
+pub use ordered::batch::KeyBatch;
+#[cfg(feature = "ordered")]
 pub use ordered::btree::BTreeOrdered;
+#[cfg(feature = "ordered")]
+pub use ordered::owner::{Hint, KeyOwner, KeyState};
 #[cfg(feature = "ordered")]
 pub use ordered::range::{KeyRange, prefix_end};
 #[cfg(feature = "ordered")]
-pub use ordered::{Direction, KeyBatch, KeyCursor, Mark, OrderedIndex};
+pub use ordered::stats::OrderStats;
+#[cfg(feature = "ordered")]
+pub use ordered::{Direction, KeyCursor, OrderedIndex};
 pub use point::btree::BTreePoint;
 pub use point::bucket::{BucketOptions, BucketPoint, BucketStats};
 pub use point::{
