@@ -55,6 +55,7 @@
 #![deny(unsafe_code)]
 
 mod address;
+pub mod design;
 mod error;
 #[cfg(feature = "ordered")]
 mod ordered;
