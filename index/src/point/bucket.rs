@@ -6,12 +6,13 @@
 //! - `memory`: slots and links; the unsafe part
 //! - `table`: buckets, groups, overflow, and the walk over the slots of a key
 //! - `shard`: the operations
-//! - `resize`: growth and shrinking
+//! - `resize`: growth and shrinking; `content`: what a group of the next table begins with
 //! - `export`: the walk over everything
 //! - `metrics`: counts
 //!
 //! The doc-only module [`design`](crate::design) draws all of it.
 
+mod content;
 mod export;
 mod geometry;
 mod memory;

@@ -63,7 +63,7 @@ pub(super) fn export(
         // A group that is moving is moved now, so that its words are in one table.
         let table = shard.writable(place.cell, shared, &guard);
         let group = table.geometry.group(place.cell);
-        let generation = table.generation & ((1 << GENERATION_BITS) - 1);
+        let generation = table.progress.generation & ((1 << GENERATION_BITS) - 1);
         let skipped = if generation == place.generation { place.passed } else { 0 };
         let (mut passed, mut stopped) = (0, None);
         table.for_each_word(group, &guard, |word| {

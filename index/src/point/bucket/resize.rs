@@ -21,10 +21,11 @@
 //!
 //! The entries that were taken out leave their slots with the next table, so one of the same size may follow.
 
+use super::content::Content;
 use super::geometry::{Cell, GROUP_BUCKETS, GROUP_SLOTS, Geometry};
 use super::memory::Linked;
 use super::shard::{Shard, Shared};
-use super::table::{Content, Table};
+use super::table::Table;
 use crate::reclaim::Guard;
 use crate::stops::{Stop, stop};
 use crate::sync::atomic::Ordering;
@@ -111,7 +112,7 @@ impl Shard {
             return;
         }
         let (geometry, used_max) = self.sizes.after(table.geometry, self.live.count());
-        let generation = table.generation.wrapping_add(1);
+        let generation = table.progress.generation.wrapping_add(1);
         let next = Table::uninit(geometry, used_max, generation, &shared.memory);
         stop(Stop::BeforeBegin);
         if table.next.publish(next).is_ok() {

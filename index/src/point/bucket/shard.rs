@@ -139,21 +139,15 @@ impl Shard {
     ) -> Outcome {
         loop {
             let table = self.writable(cell, shared, guard);
-            let word = Word::entry(table.geometry.tag(cell), new.address);
+            let tag = table.geometry.tag(cell);
+            let word = Word::entry(tag, new.address);
             let walked = table.walk(cell, guard, |slot| {
                 let mut found = slot.load();
                 loop {
-                    if found.is_frozen() {
-                        return ControlFlow::Break(Attempt::Moved);
-                    }
                     if found == word {
                         return ControlFlow::Break(Attempt::Done(Outcome::Present));
                     }
-                    let old = if found == Word::EMPTY {
-                        None
-                    } else if let Some(address) = found.address()
-                        && found.has_tag(table.geometry.tag(cell))
-                    {
+                    let old = if let Some(address) = found.address_if(tag) {
                         match locate.probe(address, new.keyspace, new.key) {
                             Probe::Same(version) => Some(Entry { address, version }),
                             Probe::Other => return ControlFlow::Continue(()),
@@ -166,6 +160,10 @@ impl Shard {
                                 continue;
                             }
                         }
+                    } else if found == Word::EMPTY {
+                        None
+                    } else if found.is_frozen() {
+                        return ControlFlow::Break(Attempt::Moved);
                     } else {
                         return ControlFlow::Continue(());
                     };
@@ -209,7 +207,7 @@ impl Shard {
         // ORDERING: Relaxed: counts that publish nothing.
         self.live.0.fetch_add(1, Ordering::Relaxed);
         let used = table.progress.used.fetch_add(1, Ordering::Relaxed) + 1;
-        if used > table.used_max {
+        if used > table.progress.used_max {
             self.begin_resize(table, shared, guard);
         }
     }
