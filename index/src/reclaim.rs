@@ -25,6 +25,8 @@ mod imp {
         /// Drops `garbage` once every pin that is held now is gone; what it was a part of must not lead to it any more.
         pub(crate) fn retire<T: Send + 'static>(&self, garbage: Box<T>) {
             self.epoch.defer(move || drop(garbage));
+            // What is retired is large and rare: it must not wait for a bag of 64 to fill.
+            self.epoch.flush();
         }
     }
 
