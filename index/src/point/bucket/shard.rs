@@ -103,12 +103,13 @@ impl Shard {
             Look::Absent => return Some(None),
             Look::Moving => {}
         }
-        if next.is_whole(next.geometry.group(cell)) {
+        let has_moved = || next.is_whole(next.geometry.group(cell));
+        if has_moved() {
             return None;
         }
         // At this moment nobody could have changed the entries of the group in the next table, so what stands in this
         // one, frozen or not, is the present.
-        table.look_frozen(cell, guard, verify)
+        table.look_frozen(cell, guard, verify, has_moved)
     }
 
     /// The table to change the entries of this cell in: the current one, or the next one with their group whole.

@@ -217,25 +217,38 @@ impl Table {
         }
     }
 
-    /// Looks among entries that may be frozen; the answer counts as long as the group that they go to is not whole.
-    /// `None` if a record is gone, so that the group must have become whole.
+    /// Looks among entries that may be frozen; the answer counts as long as the group that they go to is not whole, which
+    /// `has_moved` tells. `None` if a record is gone because that group has become whole.
     pub(super) fn look_frozen(
         &self,
         cell: Cell,
         guard: &Guard,
         verify: &mut impl FnMut(Address) -> Probe,
+        has_moved: impl Fn() -> bool,
     ) -> Option<Option<Address>> {
         let tag = self.geometry.tag(cell);
         let walked = self.walk(cell, guard, |slot| {
-            let word = slot.load().thawed();
-            if word == Word::EMPTY {
-                return ControlFlow::Break(Some(None));
-            }
-            let Some(address) = word.address_if(tag) else { return ControlFlow::Continue(()) };
-            match verify(address) {
-                Probe::Same(_) => ControlFlow::Break(Some(Some(address))),
-                Probe::Other => ControlFlow::Continue(()),
-                Probe::Gone => ControlFlow::Break(None),
+            let mut word = slot.load().thawed();
+            loop {
+                if word == Word::EMPTY {
+                    return ControlFlow::Break(Some(None));
+                }
+                let Some(address) = word.address_if(tag) else { return ControlFlow::Continue(()) };
+                match verify(address) {
+                    Probe::Same(_) => return ControlFlow::Break(Some(Some(address))),
+                    Probe::Other => return ControlFlow::Continue(()),
+                    Probe::Gone => {
+                        let again = slot.load().thawed();
+                        if again != word {
+                            word = again;
+                        } else if has_moved() {
+                            return ControlFlow::Break(None);
+                        } else {
+                            // It still stands here: waiting for whoever moves the group would be no use.
+                            return ControlFlow::Continue(());
+                        }
+                    }
+                }
             }
         });
         match walked {
