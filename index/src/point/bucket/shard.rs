@@ -30,13 +30,14 @@ pub(super) struct Shard {
     pub(super) live: Live,
 }
 
-/// The number of entries.
+/// The number of entries, modulo 2^64: a removal may be counted before the insert that it undoes.
 #[repr(align(64))]
 pub(super) struct Live(AtomicU64);
 
 impl Live {
     pub(super) fn count(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
+        let counted = self.0.load(Ordering::Relaxed) as i64;
+        counted.max(0) as u64
     }
 }
 
