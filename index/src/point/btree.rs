@@ -18,6 +18,7 @@ use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use super::{Entry, ExportPosition, Location, NewEntry, Outcome, PointIndex, Probe};
 use crate::address::Address;
+use crate::reclaim::pin;
 
 const SHARDS_DEFAULT: usize = 64;
 /// Bytes per entry in a B-tree of the standard library: 16 in nodes of 11 that are about 70 % full, with headers.
@@ -91,6 +92,8 @@ impl PointIndex for BTreePoint {
         locate: &dyn Location,
         on_replace: &mut dyn FnMut(Option<Entry>),
     ) -> Outcome {
+        // What the hook does and the change that follows are one to a `Grace`.
+        let _pin = pin();
         let mut shard = self.write(new.hash);
         if shard.contains(&(new.hash, new.address)) {
             return Outcome::Present;
