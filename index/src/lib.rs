@@ -55,8 +55,12 @@
 #![deny(unsafe_code)]
 
 mod address;
+#[doc(hidden)]
+pub mod bugs;
 pub mod design;
 mod error;
+#[cfg(all(test, loom))]
+mod loom_models;
 #[cfg(feature = "ordered")]
 mod ordered;
 mod point;

@@ -15,6 +15,8 @@
 mod content;
 mod export;
 mod geometry;
+#[cfg(all(test, loom))]
+mod loom_models;
 mod memory;
 mod metrics;
 mod resize;

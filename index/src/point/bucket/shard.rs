@@ -17,6 +17,7 @@ use super::resize::Sizes;
 use super::table::{Look, Table, Walked};
 use super::word::Word;
 use crate::address::Address;
+use crate::bugs::{Bug, planted};
 use crate::point::{Entry, Location, NewEntry, Outcome, Probe};
 use crate::reclaim::Guard;
 use crate::stops::{Stop, stop};
@@ -99,6 +100,9 @@ impl Shard {
         let Linked::To(next) = table.next.load(guard) else {
             unreachable!("a slot is frozen only once there is a next table")
         };
+        if planted(Bug::FrozenTakenForPresent) {
+            return table.look_frozen(cell, guard, verify, || true);
+        }
         match next.look(cell, guard, verify) {
             Look::Found(address) => return Some(Some(address)),
             Look::Absent => return Some(None),
@@ -181,6 +185,9 @@ impl Shard {
                             let outcome = old.map_or(Outcome::Inserted, Outcome::Replaced);
                             return ControlFlow::Break(Attempt::Done(outcome));
                         }
+                        Err(_) if planted(Bug::LostSlotPassedOver) && old.is_none() => {
+                            return ControlFlow::Continue(());
+                        }
                         Err(changed) => found = changed,
                     }
                 }
@@ -243,6 +250,9 @@ impl Shard {
                 match slot.replace(expected, replacement) {
                     Ok(()) => ControlFlow::Break(Some(true)),
                     Err(changed) if changed.is_frozen() => ControlFlow::Break(None),
+                    Err(changed) if planted(Bug::LateSwapWins) => {
+                        ControlFlow::Break(Some(slot.replace(changed, replacement).is_ok()))
+                    }
                     // No other slot can have it.
                     Err(_) => ControlFlow::Break(Some(false)),
                 }

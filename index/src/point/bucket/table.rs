@@ -23,6 +23,7 @@ use super::memory::{Link, Linked, Slot, Slots};
 use super::metrics::Memory;
 use super::word::Word;
 use crate::address::Address;
+use crate::bugs::{Bug, planted};
 use crate::point::Probe;
 use crate::reclaim::Guard;
 use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -187,6 +188,9 @@ impl Table {
         let tag = self.geometry.tag(cell);
         let walked = self.walk(cell, guard, |slot| {
             let mut word = slot.load();
+            if planted(Bug::DeletedTakenForEnd) && word == Word::DELETED {
+                return ControlFlow::Break(Look::Absent);
+            }
             loop {
                 let Some(address) = word.address_if(tag) else {
                     return if word.is_thawed_entry() || word == Word::DELETED {
@@ -267,6 +271,9 @@ impl Table {
 
     /// True if all slots of the group were filled from the table before.
     pub(super) fn is_whole(&self, group: u32) -> bool {
+        if planted(Bug::WholeByFirstSlot) {
+            return self.group_slots(group)[0].load() != Word::UNINIT;
+        }
         self.last_slot(group).load() != Word::UNINIT
     }
 
@@ -329,6 +336,9 @@ impl Table {
             let was_first = slot.replace(Word::UNINIT, word).is_ok();
             placed += u64::from(was_first && word != Word::EMPTY);
             completes = was_first;
+            if planted(Bug::LateFill) && !was_first {
+                let _ = slot.replace(slot.load().thawed(), word);
+            }
         }
         // ORDERING: Relaxed: a count; growth depends on it roughly.
         self.progress.used.fetch_add(placed, Ordering::Relaxed);
