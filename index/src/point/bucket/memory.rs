@@ -57,15 +57,15 @@ impl Slot {
 
 /// Slots that begin as [`Word::UNINIT`], each bucket on a cache line of its own.
 pub(super) struct Slots {
-    #[cfg(not(loom))]
+    #[cfg(not(any(loom, shuttle)))]
     start: std::ptr::NonNull<Slot>,
-    #[cfg(not(loom))]
+    #[cfg(not(any(loom, shuttle)))]
     len: usize,
-    #[cfg(loom)]
+    #[cfg(any(loom, shuttle))]
     slots: Box<[Slot]>,
 }
 
-#[cfg(not(loom))]
+#[cfg(not(any(loom, shuttle)))]
 mod zeroed {
     use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
     use std::ops::Deref;
@@ -123,7 +123,7 @@ mod zeroed {
     unsafe impl Sync for Slots {}
 }
 
-#[cfg(loom)]
+#[cfg(any(loom, shuttle))]
 impl Slots {
     pub(super) fn uninit(len: usize) -> Slots {
         Slots { slots: (0..len).map(|_| Slot::new(Word::UNINIT)).collect() }
@@ -134,7 +134,7 @@ impl Slots {
     }
 }
 
-#[cfg(loom)]
+#[cfg(any(loom, shuttle))]
 impl std::ops::Deref for Slots {
     type Target = [Slot];
 
@@ -253,7 +253,7 @@ impl<T: Send + Sync + 'static> Link<T> {
     }
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(all(test, not(any(loom, shuttle))))]
 mod tests {
     use super::*;
 

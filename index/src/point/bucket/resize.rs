@@ -32,7 +32,7 @@ use crate::sync::atomic::Ordering;
 
 /// LIMIT: buckets of the current table that one call of the index reads to move them; more only where a group has an
 /// overflow chain, which needs keys whose hashes collide.
-pub(super) const BUCKETS_MOVED_MAX: u32 = 4 * GROUP_BUCKETS as u32;
+pub(super) const BUCKETS_MOVED_MAX: u32 = if cfg!(loom) { 2 } else { 4 } * GROUP_BUCKETS as u32;
 
 /// The share of its slots that a table may use.
 const LOAD_MAX: f64 = 0.85;
