@@ -192,7 +192,9 @@ fn canary_seeded_bugs_of_the_protocols_are_caught() {
     if let Ok(bug) = std::env::var(BUG) {
         assert!(cortenkv_index::bugs::plant(&bug), "there is no bug {bug}");
         for setting in [GROWING, CHANGING, SHRINKING] {
-            explore(&bug, 100, RandomScheduler::new_from_seed, setting);
+            explore(&bug, 50, RandomScheduler::new_from_seed, setting);
+            let pct = |seed, schedules| PctScheduler::new_from_seed(seed, PCT_DEPTH, schedules);
+            explore(&bug, 50, pct, setting);
         }
         return;
     }
