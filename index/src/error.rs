@@ -9,6 +9,10 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ErrorKind {
+    /// The owner's storage failed.
+    Io,
+    /// Bytes that were stored are not the bytes that come back.
+    Corruption,
     /// An argument that can never be right.
     InvalidArgument,
     /// A number beyond the documented limit.
@@ -19,6 +23,8 @@ impl ErrorKind {
     /// A number for bindings and scripts; it never changes its meaning and is the same in all Cortenkv crates.
     pub fn code(self) -> u32 {
         match self {
+            ErrorKind::Io => 1,
+            ErrorKind::Corruption => 2,
             ErrorKind::InvalidArgument => 3,
             ErrorKind::LimitExceeded => 4,
         }
@@ -33,8 +39,10 @@ pub struct Error {
 }
 
 impl Error {
-    pub(crate) fn new(kind: ErrorKind, context: String) -> Self {
-        Error { kind, context }
+    /// An error with the sentence that `Display` shows; for owners of records and stores of runs, whose failures pass
+    /// through this crate.
+    pub fn new(kind: ErrorKind, context: impl Into<String>) -> Self {
+        Error { kind, context: context.into() }
     }
 
     /// What went wrong, for programs.

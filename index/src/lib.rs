@@ -55,6 +55,7 @@
 #![forbid(unsafe_code)]
 
 mod address;
+mod dead;
 mod error;
 #[cfg(feature = "ordered")]
 mod ordered;
@@ -63,11 +64,16 @@ mod point;
 pub mod testkit;
 
 pub use address::Address;
+pub use dead::DeadBits;
 pub use error::{Error, ErrorKind, Result};
 #[cfg(feature = "ordered")]
 pub use ordered::btree::BTreeOrdered;
 #[cfg(feature = "ordered")]
+pub use ordered::hint::Hint;
+#[cfg(feature = "ordered")]
 pub use ordered::range::{KeyRange, prefix_end};
+#[cfg(feature = "ordered")]
+pub use ordered::run::{RamRuns, RunBytes, RunStore};
 #[cfg(feature = "ordered")]
 pub use ordered::{Direction, KeyBatch, KeyCursor, Mark, OrderedIndex};
 pub use point::btree::BTreePoint;

@@ -8,7 +8,10 @@
 //! - A key in the index may be dead. Whoever scans confirms each key through the point index.
 
 pub(crate) mod btree;
+pub(crate) mod hint;
 pub(crate) mod range;
+#[cfg_attr(not(test), expect(dead_code, reason = "the kind that consists of runs comes next"))]
+pub(crate) mod run;
 
 use range::KeyRange;
 
