@@ -61,7 +61,6 @@ mod error;
 mod ordered;
 mod point;
 mod reclaim;
-#[cfg(any(loom, shuttle))]
 mod sync;
 #[cfg(feature = "test-util")]
 pub mod testkit;
@@ -81,6 +80,8 @@ pub use ordered::owner::{KeyOwner, KeyState};
 pub use ordered::range::{KeyRange, prefix_end};
 #[cfg(feature = "ordered")]
 pub use ordered::run::{RamRuns, RunBytes, RunStore};
+#[cfg(feature = "ordered")]
+pub use ordered::runs::{RunsOptions, RunsOrdered};
 #[cfg(feature = "ordered")]
 pub use ordered::stats::OrderStats;
 #[cfg(feature = "ordered")]
