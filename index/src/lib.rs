@@ -57,6 +57,8 @@
 mod address;
 mod dead;
 mod error;
+#[cfg(all(test, loom))]
+mod loom_models;
 #[cfg(feature = "ordered")]
 mod ordered;
 mod point;

@@ -216,7 +216,8 @@ fn a_cursor_outlives_its_index_and_moves_to_another_thread() {
     index.remove_keyspace(0);
     assert!(all(&index).unwrap().is_empty());
     drop(index);
-    let found = thread::spawn(move || walk(cursor)).join().expect("no panic").unwrap();
+    let walk = move || walk(cursor).unwrap();
+    let found = thread::scope(|scope| scope.spawn(walk).join().expect("no panic"));
     assert_eq!(found.len(), 2 * 156);
     assert_eq!((&found[0][..], &found[311][..]), (&[255, 255][..], &[100][..]));
 }
