@@ -194,4 +194,6 @@ fn check_groups(file: &[u8], layout: &Layout) -> Result<()> {
 }
 
 #[cfg(test)]
+mod damage_tests;
+#[cfg(test)]
 mod tests;
