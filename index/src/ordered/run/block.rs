@@ -6,7 +6,8 @@
 //! ```
 //! "Shared" is the number of leading bytes that a key has in common with the one before it, 0 for the first; it is
 //! always the largest possible, which the search relies on. The lengths stand together and mostly take one byte each,
-//! so a processor knows where the next keys are before it is done with this one. A hint is 40 bits: present (1), segment table index (16), offset / 8 (23).
+//! so a processor knows where the next keys are before it is done with this one. A hint is 40 bits: present (1),
+//! index in the segment table (16), offset / 8 (23).
 //!
 //! # Failure
 //! Every length is checked against the bytes that are there. Bytes that no builder writes give `None`.
@@ -23,8 +24,19 @@ const HINT_PRESENT: u64 = 1 << 39;
 const HINT_SEGMENT_SHIFT: u32 = 23;
 const HINT_UNITS: u64 = (1 << HINT_SEGMENT_SHIFT) - 1;
 
-/// Bytes that a decoded key is copied by; the buffer has this much room behind its last key.
-const CHUNK: usize = 16;
+/// Bytes of the key before that a decoder keeps in a register.
+const HEAD: usize = 16;
+/// Bytes that a rest is copied by; the buffer has this much room behind its last key.
+const CHUNK: usize = 32;
+
+/// The bytes of the lengths of a full block if each takes one.
+const SHORT_LENGTHS_BYTES: usize = 2 * BLOCK_KEYS as usize;
+
+/// Shared bytes and the length of the rest, of each key of a block.
+type Lengths = [[u32; 2]; BLOCK_KEYS as usize];
+
+/// Packed hints, one behind the other.
+type Hints = [u8; BLOCK_KEYS as usize * HINT_BYTES];
 
 /// Packs a hint; `segment` is its index in the run's segment table.
 pub(super) fn encode_hint(hint: Option<(u16, Address)>) -> [u8; HINT_BYTES] {
@@ -61,20 +73,28 @@ impl<'a> Block<'a> {
         self.start + CHECKSUM_BYTES
     }
 
-    /// Reads the lengths of all keys, and where their rests begin.
+    fn lengths_at(&self) -> usize {
+        self.hints_at() + self.keys as usize * HINT_BYTES
+    }
+
+    /// The lengths as they are stored, if all of a full block take one byte each.
+    #[inline(always)]
+    fn short_lengths(&self) -> Option<&'a [u8; SHORT_LENGTHS_BYTES]> {
+        let bytes = self.file.get(self.lengths_at()..)?.first_chunk()?;
+        let short = bytes.iter().fold(0, |all, byte| all | byte) < 0x80;
+        (short && self.keys == BLOCK_KEYS).then_some(bytes)
+    }
+
+    /// The lengths of all keys, and where their rests begin.
     #[inline(always)]
     fn lengths(&self) -> Option<(Lengths, usize)> {
-        let mut at = self.hints_at() + self.keys as usize * HINT_BYTES;
+        let mut at = self.lengths_at();
         let mut lengths = [[0; 2]; BLOCK_KEYS as usize];
-        if self.keys == BLOCK_KEYS
-            && let Some(bytes) = self.file[at..].first_chunk::<{ 2 * BLOCK_KEYS as usize }>()
-            && bytes.iter().fold(0, |all, byte| all | byte) < 0x80
-        {
-            for (key, pair) in lengths.iter_mut().zip(bytes.as_chunks().0) {
-                let [shared, rest]: [u8; 2] = *pair;
-                *key = [u32::from(shared), u32::from(rest)];
+        if let Some(bytes) = self.short_lengths() {
+            for (key, [shared, rest]) in lengths.iter_mut().zip(bytes.as_chunks().0) {
+                *key = [u32::from(*shared), u32::from(*rest)];
             }
-            return Some((lengths, at + 2 * BLOCK_KEYS as usize));
+            return Some((lengths, at + SHORT_LENGTHS_BYTES));
         }
         for key in lengths.iter_mut().take(self.keys as usize) {
             *key = [read_length(self.file, &mut at)?, read_length(self.file, &mut at)?];
@@ -84,7 +104,13 @@ impl<'a> Block<'a> {
 
     /// The first key, which is there in full.
     pub(super) fn first_key(&self) -> Option<&'a [u8]> {
-        let ([[_, length], ..], at) = self.lengths()?;
+        let (at, length) = match self.short_lengths() {
+            Some([_, length, ..]) => (self.lengths_at() + SHORT_LENGTHS_BYTES, u32::from(*length)),
+            None => {
+                let ([[_, length], ..], at) = self.lengths()?;
+                (at, length)
+            }
+        };
         self.file.get(at..at + length as usize)
     }
 
@@ -117,8 +143,8 @@ impl<'a> Block<'a> {
 
     /// Decodes all keys into `decoded`, replacing what was there.
     ///
-    /// A key of at most [`CHUNK`] bytes is put together in a register from the start of the one before and the bytes
-    /// of the run. Loading the start from the buffer would have to wait until the stores that wrote it are through.
+    /// The first [`HEAD`] bytes of the key before are kept in a register (`head`): loading them from the buffer would
+    /// have to wait until the two stores that wrote them are through.
     pub(super) fn decode(&self, decoded: &mut Decoded) -> Option<()> {
         let (lengths, mut at) = self.lengths()?;
         let (mut previous, mut start, mut head) = (0, 0, 0u128);
@@ -130,17 +156,19 @@ impl<'a> Block<'a> {
             }
             let end = start + shared + length;
             decoded.reserve(end);
-            if shared + length <= CHUNK
-                && shared < CHUNK
+            if shared < HEAD
+                && length <= CHUNK
                 && let Some(rest) = self.file[at..].first_chunk::<CHUNK>()
             {
                 let kept = head & !(u128::MAX << (8 * shared));
-                head = kept | u128::from_le_bytes(*rest) << (8 * shared);
-                decoded.bytes[start..start + CHUNK].copy_from_slice(&head.to_le_bytes());
+                decoded.bytes[start..start + HEAD].copy_from_slice(&kept.to_le_bytes());
+                let rest_start = start + shared;
+                decoded.bytes[rest_start..rest_start + CHUNK].copy_from_slice(rest);
+                head = kept | u128::from_le_bytes(*rest.first_chunk()?) << (8 * shared);
             } else {
                 decoded.bytes.copy_within(previous..previous + shared, start);
                 decoded.copy_from(self.file, at, start + shared, length);
-                head = u128::from_le_bytes(*decoded.bytes[start..].first_chunk::<CHUNK>()?);
+                head = u128::from_le_bytes(*decoded.bytes[start..].first_chunk()?);
             }
             at += length;
             (previous, start) = (start, end);
@@ -150,12 +178,6 @@ impl<'a> Block<'a> {
         (at == self.end).then_some(())
     }
 }
-
-/// Shared bytes and the length of the rest, of each key of a block.
-type Lengths = [[u32; 2]; BLOCK_KEYS as usize];
-
-/// Packed hints, one behind the other.
-type Hints = [u8; BLOCK_KEYS as usize * HINT_BYTES];
 
 /// The keys of one block in full, and its hints, in a buffer that is used again.
 #[derive(Debug)]

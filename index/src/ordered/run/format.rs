@@ -202,7 +202,10 @@ pub(super) fn fence(key: &[u8], shared: usize) -> u64 {
 
 /// How many bytes two keys share at their start.
 pub(super) fn shared_bytes(a: &[u8], b: &[u8]) -> usize {
-    a.iter().zip(b).take_while(|(a, b)| a == b).count()
+    let mut words = a.as_chunks::<8>().0.iter().zip(b.as_chunks::<8>().0);
+    let differs = words.position(|(a, b)| a != b);
+    let at = differs.unwrap_or(a.len().min(b.len()) / 8) * 8;
+    at + a[at..].iter().zip(&b[at..]).take_while(|(a, b)| a == b).count()
 }
 
 pub(super) fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
