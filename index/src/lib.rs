@@ -55,6 +55,8 @@
 #![deny(unsafe_code)]
 
 mod address;
+#[doc(hidden)]
+pub mod bugs;
 mod dead;
 pub mod design;
 mod error;
