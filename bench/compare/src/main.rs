@@ -7,6 +7,7 @@
 //! - `logs` is the suites of logs, `okay_wal` and `wal_db` are logs.
 //! - `store` is what a store must do, `stores` holds one file per store, with the notes on how its author means it to
 //!   be used; `store_read` is the suite, `store_work` its work, `store_data` its keys and values.
+//! - `maps` is the suite of the index alone beside maps; one file per group of arms in its folder.
 
 #![deny(unsafe_code)]
 #![expect(clippy::disallowed_methods, reason = "a load driver measures the real clock")]
@@ -14,6 +15,7 @@
 use std::process::ExitCode;
 
 mod logs;
+mod maps;
 mod okay_wal;
 mod store;
 mod store_data;
@@ -25,5 +27,6 @@ mod wal_db;
 fn main() -> ExitCode {
     let mut suites = logs::suites();
     suites.push(Box::new(store_read::StoreRead));
+    suites.push(Box::new(maps::Maps));
     cortenkv_bench::cli::main(suites)
 }

@@ -1,0 +1,271 @@
+//! The arms of the index: alone, by batches, and with key order beside it.
+//!
+//! Which kinds they are is said in `cortenkv_bench::index_kinds`. A thread of its own does the background work, as in
+//! the engine.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use cortenkv_bench::counting_alloc;
+use cortenkv_bench::index_kinds::{self as kinds, ORDER_NAME, Order, POINT_NAME, Point};
+use cortenkv_bench::{Error, Result};
+use cortenkv_index::{Address, KeyBatch, NewEntry, Outcome, PointIndex, Version};
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::map::{Map, MapKey, MapKind, MapSession, PointWork, ScanCheck, Size};
+use super::records::{FlatRecords, SPARES, Spares};
+
+/// Keys of one batched look-up.
+const BATCH_KEYS: usize = 16;
+/// Sequence numbers that a thread takes at a time.
+const SEQ_BLOCK: u64 = 1024;
+/// How often a look-up that found nothing is tried again: the record may have been written again meanwhile.
+const TRIES: usize = 100;
+/// How long the background thread sleeps when it found nothing to do.
+const IDLE: Duration = Duration::from_micros(200);
+
+/// Which arm.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Index {
+    /// The point index.
+    Point,
+    /// Look-ups of 16 keys at once.
+    Batch,
+    /// With key order.
+    Ordered,
+}
+
+impl MapKind for Index {
+    fn name(&self) -> String {
+        match self {
+            Index::Point => format!("index-{POINT_NAME}"),
+            Index::Batch => format!("index-{POINT_NAME}-batch-{BATCH_KEYS}"),
+            Index::Ordered => format!("index-{POINT_NAME}+{ORDER_NAME}"),
+        }
+    }
+
+    fn settings(&self) -> String {
+        let what = match self {
+            Index::Point => "one key at a time",
+            Index::Batch => "get_batch of 16 keys; latencies are those of a batch",
+            Index::Ordered => "key order beside it; scans see its keys and do not confirm them",
+        };
+        format!(
+            "holds no keys, each hit is verified in a record of 136 bytes; xxh3; grown from empty; {what}"
+        )
+    }
+
+    fn has_order(&self) -> bool {
+        *self == Index::Ordered
+    }
+
+    fn has_row(&self, work: PointWork) -> bool {
+        match self {
+            Index::Point => true,
+            Index::Batch => work == PointWork::Get,
+            Index::Ordered => matches!(work, PointWork::Insert | PointWork::Replace),
+        }
+    }
+
+    fn batch_keys(&self) -> usize {
+        if *self == Index::Batch { BATCH_KEYS } else { 1 }
+    }
+
+    fn open(&self, size: Size) -> Result<Box<dyn Map>> {
+        let before = counting_alloc::counts();
+        let records = FlatRecords::new(size.keys + size.threads as u64 * SPARES);
+        let bytes_beside = counting_alloc::counts().since(&before).live_bytes;
+        let inner = Arc::new(Inner {
+            keys: size.keys,
+            records,
+            point: kinds::new_point(None),
+            order: (*self == Index::Ordered).then(kinds::new_order),
+            next_seq: AtomicU64::new(size.keys + 1),
+            is_closed: AtomicBool::new(false),
+        });
+        let worker = inner.clone();
+        let background = std::thread::Builder::new()
+            .name("index-maintain".into())
+            .spawn(move || worker.maintain())
+            .map_err(|error| Error::new(format!("cannot start a thread: {error}")))?;
+        Ok(Box::new(Open { inner, bytes_beside, background: Some(background) }))
+    }
+}
+
+struct Inner {
+    keys: u64,
+    records: FlatRecords,
+    point: Point,
+    order: Option<Order>,
+    next_seq: AtomicU64,
+    is_closed: AtomicBool,
+}
+
+impl Inner {
+    /// One unit of background work of each index; true if there may be more.
+    fn maintain_once(&self) -> bool {
+        let more = kinds::maintain_point(&self.point);
+        self.order.as_ref().is_some_and(kinds::maintain_order) || more
+    }
+
+    fn maintain(&self) {
+        while !self.is_closed.load(Relaxed) {
+            if !self.maintain_once() {
+                std::thread::sleep(IDLE);
+            }
+        }
+    }
+
+    fn install(&self, key: &MapKey, address: Address, seq: u64) -> Outcome {
+        let version = Version { seq, tombstone: false, segment: 0 };
+        let hash = xxh3_64(&key.0);
+        let new = NewEntry { hash, keyspace: 0, key: &key.0, address, version };
+        self.point.install(&new, &self.records, &mut |old| {
+            if let (Some(order), None) = (&self.order, old) {
+                kinds::insert_order(order, &key.0);
+            }
+        })
+    }
+
+    fn find(&self, key: &MapKey) -> Option<Address> {
+        kinds::find(&self.point, xxh3_64(&key.0), |at| self.records.probe_key(at, &key.0))
+    }
+
+    fn has_number(&self, found: Option<Address>, number: u64) -> bool {
+        found.is_some_and(|address| self.records.number(address) == number)
+    }
+}
+
+struct Open {
+    inner: Arc<Inner>,
+    bytes_beside: i64,
+    background: Option<JoinHandle<()>>,
+}
+
+impl Map for Open {
+    fn session(&self, thread: usize) -> Box<dyn MapSession + '_> {
+        let inner = self.inner.as_ref();
+        Box::new(Session {
+            inner,
+            spares: Spares::new(inner.keys + thread as u64 * SPARES),
+            seqs: 0..0,
+            keys: Vec::with_capacity(BATCH_KEYS),
+            hashes: Vec::with_capacity(BATCH_KEYS),
+            found: Vec::with_capacity(BATCH_KEYS),
+            batch: KeyBatch::new(),
+        })
+    }
+
+    fn settle(&self) -> Result<()> {
+        while self.inner.maintain_once() {}
+        Ok(())
+    }
+
+    fn bytes_beside(&self) -> i64 {
+        self.bytes_beside
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.inner.is_closed.store(true, Relaxed);
+        if let Some(background) = self.background.take() {
+            // A panic there has been printed; the case fails by what it left undone.
+            let _ = background.join();
+        }
+    }
+}
+
+struct Session<'a> {
+    inner: &'a Inner,
+    spares: Spares,
+    seqs: std::ops::Range<u64>,
+    keys: Vec<MapKey>,
+    hashes: Vec<u64>,
+    found: Vec<Option<Address>>,
+    batch: KeyBatch,
+}
+
+impl Session<'_> {
+    fn next_seq(&mut self) -> u64 {
+        if self.seqs.is_empty() {
+            let start = self.inner.next_seq.fetch_add(SEQ_BLOCK, Relaxed);
+            self.seqs = start..start + SEQ_BLOCK;
+        }
+        self.seqs.start += 1;
+        self.seqs.start - 1
+    }
+}
+
+impl MapSession for Session<'_> {
+    fn insert(&mut self, number: u64) -> bool {
+        let key = MapKey::of(number);
+        // The key of a number has the record of that number first; sequence numbers from 1.
+        let address = self.inner.records.write(number, number, &key, number + 1);
+        self.inner.install(&key, address, number + 1) == Outcome::Inserted
+    }
+
+    fn get(&mut self, number: u64) -> bool {
+        let key = MapKey::of(number);
+        (0..TRIES).any(|_| self.inner.has_number(self.inner.find(&key), number))
+    }
+
+    fn get_batch(&mut self, numbers: &[u64]) -> bool {
+        let Session { inner, keys, hashes, found, .. } = self;
+        keys.clear();
+        keys.extend(numbers.iter().map(|&number| MapKey::of(number)));
+        hashes.clear();
+        hashes.extend(keys.iter().map(|key| xxh3_64(&key.0)));
+        kinds::find_batch(
+            &inner.point,
+            hashes,
+            |_, at| inner.records.touch(at),
+            |n, at| inner.records.probe_key(at, &keys[n].0),
+            found,
+        );
+        // One whose record was written again at this moment is looked up once more, by itself.
+        let inner = *inner;
+        (0..numbers.len()).all(|n| {
+            let found = self.found.get(n).copied().flatten();
+            inner.has_number(found, numbers[n]) || self.get(numbers[n])
+        })
+    }
+
+    fn replace(&mut self, number: u64) -> bool {
+        let (key, seq) = (MapKey::of(number), self.next_seq());
+        let place = self.spares.take();
+        let address = self.inner.records.write(place, number, &key, seq);
+        match self.inner.install(&key, address, seq) {
+            Outcome::Replaced(old) => {
+                self.spares.put(FlatRecords::place(old.address));
+                true
+            }
+            // Another thread with a newer block of numbers was faster; this record is dead.
+            Outcome::Stale(_) => {
+                self.spares.put(place);
+                true
+            }
+            Outcome::Inserted | Outcome::Present => false,
+        }
+    }
+
+    fn remove(&mut self, number: u64) -> bool {
+        let key = MapKey::of(number);
+        let found = (0..TRIES).find_map(|_| self.inner.find(&key));
+        found.is_some_and(|address| self.inner.point.remove(xxh3_64(&key.0), address))
+    }
+
+    fn scan(&mut self, number: u64, count: usize) -> bool {
+        let Some(order) = &self.inner.order else { return false };
+        let mut check = ScanCheck::new(number, count);
+        let from = MapKey::of(number);
+        kinds::scan_order(order, &from.0, count, &mut self.batch, |key| match check.see(key) {
+            true => ControlFlow::Continue(()),
+            false => ControlFlow::Break(()),
+        });
+        check.is_right()
+    }
+}
