@@ -1,7 +1,9 @@
 //! Records that take no memory: key and version of each are computed from its number, so that nothing but the index
 //! is counted or waited for.
 
-use cortenkv_index::{Address, Location, NewEntry, Probe, Version};
+use cortenkv_index::{
+    Address, Hint, KeyBatch, KeyOwner, KeyState, Location, NewEntry, Probe, Version,
+};
 use xxhash_rust::xxh3::xxh3_64;
 
 /// Units of 8 bytes from one record to the next: records of 16 + 100 bytes with their heads.
@@ -53,6 +55,24 @@ impl ComputedRecords {
 impl Location for ComputedRecords {
     fn probe(&self, address: Address, _keyspace: u32, key: &[u8]) -> Probe {
         self.probe_key(address, key)
+    }
+}
+
+impl KeyOwner for ComputedRecords {
+    fn states(
+        &self,
+        _keyspace: u32,
+        keys: &KeyBatch,
+        states: &mut Vec<KeyState>,
+    ) -> cortenkv_index::Result<()> {
+        // Every key that was ever installed is live, at the place that its number says.
+        states.clear();
+        states.extend(keys.iter().map(|key| {
+            let number = key[8..].first_chunk().map_or(0, |bytes| u64::from_be_bytes(*bytes));
+            let address = Address::from_bits(number * STRIDE_UNITS);
+            KeyState::Live(address.map(|address| Hint { segment: 0, address }))
+        }));
+        Ok(())
     }
 }
 

@@ -9,6 +9,11 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ErrorKind {
+    /// A part of an index could not be written or read.
+    Io,
+    /// A part of an index fails its checksum or contradicts itself. Indexes are derived data: rebuild it from the
+    /// records.
+    Corruption,
     /// An argument that can never be right.
     InvalidArgument,
     /// A number beyond the documented limit.
@@ -19,6 +24,8 @@ impl ErrorKind {
     /// A number for bindings and scripts; it never changes its meaning and is the same in all Cortenkv crates.
     pub fn code(self) -> u32 {
         match self {
+            ErrorKind::Io => 1,
+            ErrorKind::Corruption => 2,
             ErrorKind::InvalidArgument => 3,
             ErrorKind::LimitExceeded => 4,
         }
@@ -33,7 +40,8 @@ pub struct Error {
 }
 
 impl Error {
-    pub(crate) fn new(kind: ErrorKind, context: String) -> Self {
+    /// An error of this kind; for owners of records and stores of runs, who report theirs through this crate.
+    pub fn new(kind: ErrorKind, context: String) -> Self {
         Error { kind, context }
     }
 

@@ -52,23 +52,41 @@
 //! # Ok::<(), cortenkv_index::Error>(())
 //! ```
 
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 mod address;
+pub mod design;
 mod error;
 #[cfg(feature = "ordered")]
 mod ordered;
 mod point;
+mod prefetch;
+mod reclaim;
+mod stops;
+mod sync;
 #[cfg(feature = "test-util")]
 pub mod testkit;
 
 pub use address::Address;
 pub use error::{Error, ErrorKind, Result};
 #[cfg(feature = "ordered")]
+pub use ordered::batch::KeyBatch;
+#[cfg(feature = "ordered")]
 pub use ordered::btree::BTreeOrdered;
+#[cfg(feature = "ordered")]
+pub use ordered::owner::{Hint, KeyOwner, KeyState};
 #[cfg(feature = "ordered")]
 pub use ordered::range::{KeyRange, prefix_end};
 #[cfg(feature = "ordered")]
-pub use ordered::{Direction, KeyBatch, KeyCursor, Mark, OrderedIndex};
+pub use ordered::stats::OrderStats;
+#[cfg(feature = "ordered")]
+pub use ordered::{Direction, KeyCursor, OrderedIndex};
 pub use point::btree::BTreePoint;
-pub use point::{Entry, ExportPosition, Location, NewEntry, Outcome, PointIndex, Probe, Version};
+pub use point::bucket::{BucketOptions, BucketPoint, BucketStats};
+pub use point::{
+    BatchVerify, Entry, ExportPosition, Location, NewEntry, Outcome, PointIndex, Probe, Version,
+};
+pub use prefetch::prefetch;
+pub use reclaim::{Grace, Guard, pin};
+#[cfg(all(feature = "test-util", not(any(loom, shuttle))))]
+pub use stops::{Stop, set_stop_hook};

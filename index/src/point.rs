@@ -13,6 +13,7 @@ use std::ops::ControlFlow;
 use crate::address::Address;
 
 pub(crate) mod btree;
+pub(crate) mod bucket;
 
 /// What decides between two records of one key: the higher sequence number; on equal numbers the tombstone, then the
 /// record in the newer segment.
@@ -91,11 +92,30 @@ pub trait Location {
     ///
     /// May run while the index holds an internal lock, so it must not call the same index, and should be quick.
     fn probe(&self, address: Address, keyspace: u32, key: &[u8]) -> Probe;
+
+    /// Asks for the record's memory ahead of a `probe` that is likely: a hint for batches, nothing unless overridden.
+    fn prefetch(&self, _address: Address) {}
 }
 
 impl<F: Fn(Address, u32, &[u8]) -> Probe> Location for F {
     fn probe(&self, address: Address, keyspace: u32, key: &[u8]) -> Probe {
         self(address, keyspace, key)
+    }
+}
+
+/// How [`PointIndex::get_batch`] asks about the records of many look-ups; each is named by its place among the hashes.
+/// Implemented by the owner of the records, also by any closure of the shape of `probe`.
+pub trait BatchVerify {
+    /// Says whether the record at `address` is the one that look-up `n` is for.
+    fn probe(&mut self, n: usize, address: Address) -> Probe;
+
+    /// Asks for the memory of a record ahead of a `probe` that is likely: a hint, nothing unless overridden.
+    fn prefetch(&mut self, _n: usize, _address: Address) {}
+}
+
+impl<F: FnMut(usize, Address) -> Probe> BatchVerify for F {
+    fn probe(&mut self, n: usize, address: Address) -> Probe {
+        self(n, address)
     }
 }
 
@@ -163,13 +183,12 @@ pub trait PointIndex: Send + Sync {
     fn get_batch(
         &self,
         hashes: &[u64],
-        verify: &mut dyn FnMut(usize, Address) -> Probe,
+        verify: &mut dyn BatchVerify,
         found: &mut Vec<Option<Address>>,
     ) {
         found.clear();
-        found.extend(
-            hashes.iter().enumerate().map(|(n, &hash)| self.get(hash, &mut |at| verify(n, at))),
-        );
+        let hashes = hashes.iter().enumerate();
+        found.extend(hashes.map(|(n, &hash)| self.get(hash, &mut |at| verify.probe(n, at))));
     }
 
     /// [`install`](Self::install) for many records, in their order; both closures are told which, by its place in `new`.
@@ -223,6 +242,12 @@ pub trait PointIndex: Send + Sync {
             chunk.iter().try_for_each(|&address| visit(address))?;
         }
         ControlFlow::Continue(())
+    }
+
+    /// Does one bounded unit of work that would else be left to later changes, such as a part of a resize; false if
+    /// there was none.
+    fn maintain(&self) -> bool {
+        false
     }
 
     /// The memory that the index holds, in bytes. A kind says whether it counts or estimates.

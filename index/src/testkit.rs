@@ -13,9 +13,13 @@ mod records;
 
 #[cfg(feature = "ordered")]
 mod ordered;
+#[cfg(feature = "ordered")]
+mod ordered_race;
 
 #[cfg(feature = "ordered")]
-pub use ordered::{check_ordered_index, ordered_contention, ordered_model};
+pub use ordered::{check_ordered_index, ordered_model};
+#[cfg(feature = "ordered")]
+pub use ordered_race::ordered_contention;
 pub use point::{
     check_point_index, point_colliding_keys, point_contention, point_model, point_moved_while_read,
 };

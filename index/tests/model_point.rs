@@ -5,7 +5,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use cortenkv_index::testkit::{Hashing, check_point_index, point_contention, point_model};
 use cortenkv_index::testkit::{point_colliding_keys, point_moved_while_read};
 use cortenkv_index::{
-    Address, BTreePoint, Entry, ExportPosition, Location, NewEntry, Outcome, PointIndex, Probe,
+    Address, BTreePoint, BucketOptions, BucketPoint, Entry, ExportPosition, Location, NewEntry,
+    Outcome, PointIndex, Probe,
 };
 
 #[test]
@@ -17,6 +18,31 @@ fn model_btree_agrees_with_the_model() {
 fn model_btree_of_one_shard_agrees_with_the_model() {
     point_model(&|| Box::new(BTreePoint::with_shards(1)), Hashing::Good, 11);
     point_contention(&|| Box::new(BTreePoint::with_shards(1)), 11);
+}
+
+#[test]
+fn model_bucket_agrees_with_the_model() {
+    check_point_index(&|| Box::new(BucketPoint::new()));
+}
+
+#[test]
+fn model_bucket_of_one_shard_agrees_with_the_model() {
+    let make = || -> Box<dyn PointIndex> {
+        let options = BucketOptions::default().shards(1);
+        Box::new(BucketPoint::with_options(options).expect("legal"))
+    };
+    for seed in 11..14 {
+        for hashing in [Hashing::Good, Hashing::Few, Hashing::LowBits] {
+            point_model(&make, hashing, seed);
+        }
+        point_contention(&make, seed);
+    }
+}
+
+// Keys of one hash spill beside their group instead of making the table grow for ever (design 4.1).
+#[test]
+fn ten_thousand_keys_of_one_hash_spill() {
+    point_colliding_keys(&|| Box::new(BucketPoint::new()), 10_000);
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]

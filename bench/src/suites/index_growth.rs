@@ -110,12 +110,13 @@ impl Arm {
         let cpu = cpu_time();
         let done = AtomicBool::new(false);
         let measured = std::thread::scope(|scope| {
-            if self != Arm::Alone {
-                scope.spawn(|| maintain(&point, order.as_ref(), &done));
-            }
+            let background = (self != Arm::Alone)
+                .then(|| scope.spawn(|| maintain(&point, order.as_ref(), &done)));
             let measured = puts(&point, order.as_ref(), threads, keys);
             // ORDERING: relaxed; nothing is handed over with it.
             done.store(true, Ordering::Relaxed);
+            let maintained = background.map_or(Ok(Ok(())), |background| background.join());
+            maintained.unwrap_or_else(|_| Err(Error::new("the background thread panicked")))?;
             measured
         })?;
         if point.len() as u64 != keys {
@@ -152,12 +153,12 @@ fn puts(point: &Point, order: Option<&Order>, threads: usize, keys: u64) -> Resu
     })
 }
 
-fn maintain(point: &Point, order: Option<&Order>, done: &AtomicBool) {
+fn maintain(point: &Point, order: Option<&Order>, done: &AtomicBool) -> Result<()> {
+    let records = ComputedRecords::new(KEY_BYTES);
     while !done.load(Ordering::Relaxed) {
-        let mut more = kinds::maintain_point(point);
-        more |= order.is_some_and(kinds::maintain_order);
-        if !more {
+        if !kinds::maintain(point, order, &records)? {
             std::thread::sleep(IDLE);
         }
     }
+    Ok(())
 }

@@ -172,7 +172,7 @@ impl Filled {
                 return Err(Error::new(format!("key {number} was {outcome:?} in the index")));
             }
         }
-        while kinds::maintain_point(point) {}
+        kinds::settle(point, None, records)?;
         bytes[0] += counting_alloc::counts().since(&before).live_bytes;
         if let Some(order) = order {
             let before = counting_alloc::counts();
@@ -180,7 +180,7 @@ impl Filled {
                 records.key(number, &mut key);
                 kinds::insert_order(order, &key);
             }
-            while kinds::maintain_order(order) {}
+            kinds::settle(point, Some(order), records)?;
             bytes[1] += counting_alloc::counts().since(&before).live_bytes;
         }
         *keys = size;

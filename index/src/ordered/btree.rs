@@ -1,24 +1,33 @@
 //! The `btree` kind of the ordered index: one sorted map per keyspace, the oracle for every faster kind.
 //!
 //! # Layout
-//! Each key maps to the number of its last insert, which is what a [`Mark`] holds.
+//! Each key maps to the number of its last insert: a mark, void as soon as the key is inserted again.
 //!
 //! # Concurrency
 //! A reader-writer lock per keyspace. A cursor takes a batch under the read lock, lets go, and seeks behind its last
-//! key for the next, so it never holds a lock between two calls.
+//! key for the next, so it never holds a lock between two calls. `maintain` walks the keys in chunks: it marks a chunk,
+//! waits until all pins of that moment are gone, asks the owner, and removes what is dead and still bears its mark.
 //!
 //! # Failure
-//! No caller's code runs under a lock, so a panic cannot leave a map half changed.
+//! No caller's code runs under the lock of a keyspace, so a panic cannot leave a map half changed.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, TryLockError};
 
+use super::batch::KeyBatch;
+use super::owner::{KeyOwner, KeyState};
 use super::range::KeyRange;
-use super::{Direction, KeyBatch, KeyCursor, Mark, OrderedIndex};
+use super::stats::OrderStats;
+use super::{Direction, KeyCursor, OrderedIndex};
+use crate::error::Result;
+use crate::reclaim::Grace;
 
 /// Bytes per key beside the key itself: 24 in nodes about 70 % full, with headers, and an allocation of its own.
 const KEY_OVERHEAD_BYTES_ESTIMATE: usize = 56;
+
+/// Keys of one unit of background work.
+const CHUNK_KEYS: usize = 1_024;
 
 #[derive(Debug, Default)]
 struct Keys {
@@ -38,12 +47,42 @@ impl Keyspace {
     fn write(&self) -> RwLockWriteGuard<'_, Keys> {
         self.0.write().unwrap_or_else(PoisonError::into_inner)
     }
+
+    /// Takes the key out if it was not inserted again since the mark.
+    fn remove(&self, key: &[u8], mark: u64) -> bool {
+        let mut keys = self.write();
+        if keys.inserts.get(key) != Some(&mark) {
+            return false;
+        }
+        keys.inserts.remove(key);
+        keys.bytes -= key.len();
+        true
+    }
+}
+
+/// A walk of the background work over all keys of all keyspaces.
+#[derive(Debug, Default)]
+struct Sweep {
+    keyspace: u32,
+    /// The keys of the keyspace that come next, all if `None`.
+    after: Option<Box<[u8]>>,
+    chunk: Option<Chunk>,
+    dropped_keys: u64,
+}
+
+/// Keys of one keyspace, their marks, and the pins that were held when they were marked.
+#[derive(Debug)]
+struct Chunk {
+    keys: KeyBatch,
+    marks: Vec<u64>,
+    grace: Grace,
 }
 
 /// An ordered index of sorted maps: simple and exact, the whole key and about 56 bytes in memory for each.
 #[derive(Debug, Default)]
 pub struct BTreeOrdered {
     keyspaces: RwLock<BTreeMap<u32, Arc<Keyspace>>>,
+    sweep: Mutex<Sweep>,
 }
 
 impl BTreeOrdered {
@@ -66,36 +105,67 @@ impl BTreeOrdered {
             Arc::clone(all.entry(keyspace).or_default())
         })
     }
+
+    /// Marks the next chunk of keys; false at the end of all keyspaces, and the walk starts again.
+    fn mark_chunk(&self, sweep: &mut Sweep) -> bool {
+        let next =
+            self.keyspaces().range(sweep.keyspace..).next().map(|(&n, k)| (n, Arc::clone(k)));
+        let Some((number, keyspace)) = next else {
+            (sweep.keyspace, sweep.after) = (0, None);
+            return false;
+        };
+        if number != sweep.keyspace {
+            (sweep.keyspace, sweep.after) = (number, None);
+        }
+        let (mut keys, mut marks) = (KeyBatch::new(), Vec::new());
+        let start = sweep.after.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
+        for (key, &mark) in
+            keyspace.read().inserts.range::<[u8], _>((start, Bound::Unbounded)).take(CHUNK_KEYS)
+        {
+            keys.push(key);
+            marks.push(mark);
+        }
+        match keys.iter().next_back() {
+            Some(last) => sweep.after = Some(last.into()),
+            // The last number there can be has no successor: start again with it.
+            None => (sweep.keyspace, sweep.after) = (number.wrapping_add(1), None),
+        }
+        if keys.is_empty() {
+            return sweep.keyspace != 0;
+        }
+        // Only now: a pin that is taken later belongs to a writer whose insert makes the mark void.
+        sweep.chunk = Some(Chunk { keys, marks, grace: Grace::begin() });
+        true
+    }
+
+    fn remove_dead(&self, sweep: &mut Sweep, owner: &dyn KeyOwner) -> Result<()> {
+        let (number, Some(chunk)) = (sweep.keyspace, &sweep.chunk) else { return Ok(()) };
+        let mut states = Vec::with_capacity(chunk.keys.len());
+        owner.states(number, &chunk.keys, &mut states)?;
+        if let Some(keyspace) = self.find(number) {
+            for ((key, &mark), state) in chunk.keys.iter().zip(&chunk.marks).zip(states) {
+                if state == KeyState::Dead {
+                    sweep.dropped_keys += u64::from(keyspace.remove(key, mark));
+                }
+            }
+        }
+        sweep.chunk = None;
+        Ok(())
+    }
 }
 
 impl OrderedIndex for BTreeOrdered {
-    fn insert(&self, keyspace: u32, key: &[u8]) -> bool {
+    fn insert(&self, keyspace: u32, key: &[u8]) {
         let keyspace = self.find_or_add(keyspace);
         let mut keys = keyspace.write();
         keys.inserts_count += 1;
         let number = keys.inserts_count;
         if let Some(last) = keys.inserts.get_mut(key) {
             *last = number;
-            return false;
+            return;
         }
         keys.bytes += key.len();
         keys.inserts.insert(key.into(), number);
-        true
-    }
-
-    fn mark(&self, keyspace: u32, key: &[u8]) -> Option<Mark> {
-        self.find(keyspace)?.read().inserts.get(key).map(|&number| Mark::from_word(number))
-    }
-
-    fn remove(&self, keyspace: u32, key: &[u8], mark: Mark) -> bool {
-        let Some(keyspace) = self.find(keyspace) else { return false };
-        let mut keys = keyspace.write();
-        if keys.inserts.get(key) != Some(&mark.word()) {
-            return false;
-        }
-        keys.inserts.remove(key);
-        keys.bytes -= key.len();
-        true
     }
 
     fn remove_keyspace(&self, keyspace: u32) {
@@ -125,6 +195,27 @@ impl OrderedIndex for BTreeOrdered {
         };
         self.keyspaces().values().map(of_keyspace).sum()
     }
+
+    /// Walks all keys, a chunk at a time, and says `false` at the end of a walk; the next call begins another.
+    fn maintain(&self, owner: &dyn KeyOwner) -> Result<bool> {
+        let mut sweep = match self.sweep.try_lock() {
+            Ok(sweep) => sweep,
+            Err(TryLockError::WouldBlock) => return Ok(false),
+            Err(TryLockError::Poisoned(panicked)) => panicked.into_inner(),
+        };
+        match &sweep.chunk {
+            None => Ok(self.mark_chunk(&mut sweep)),
+            Some(chunk) if !chunk.grace.is_over() => Ok(false),
+            Some(_) => self.remove_dead(&mut sweep, owner).map(|()| true),
+        }
+    }
+
+    fn stats(&self) -> OrderStats {
+        let keys = self.keyspaces().values().map(|keyspace| keyspace.read().inserts.len()).sum();
+        let dropped_keys = self.sweep.lock().unwrap_or_else(PoisonError::into_inner).dropped_keys;
+        let ram_bytes = self.memory_bytes();
+        OrderStats { delta_keys: keys, dropped_keys, ram_bytes, ..OrderStats::default() }
+    }
 }
 
 struct BTreeCursor {
@@ -136,13 +227,13 @@ struct BTreeCursor {
 }
 
 impl KeyCursor for BTreeCursor {
-    fn next_batch(&mut self, keys_max: usize, batch: &mut KeyBatch) -> usize {
+    fn next_batch(&mut self, keys_max: usize, batch: &mut KeyBatch) -> Result<usize> {
         batch.clear();
         // `BTreeMap::range` panics on crossed bounds.
         if self.range.is_empty() {
             self.keyspace = None;
         }
-        let Some(keyspace) = &self.keyspace else { return 0 };
+        let Some(keyspace) = &self.keyspace else { return Ok(0) };
         {
             let keys = keyspace.read();
             let bounds: (Bound<&[u8]>, Bound<&[u8]>) = (self.range.start(), self.range.end());
@@ -157,8 +248,11 @@ impl KeyCursor for BTreeCursor {
             Some(last) if self.direction == Direction::Forward => self.range.start_after(last),
             Some(last) => self.range.end_before(last),
         }
-        batch.len()
+        Ok(batch.len())
     }
+
+    /// The background work finds dead keys by itself.
+    fn note_dead(&mut self, _n: usize) {}
 }
 
 fn fill<'a>(keys: impl Iterator<Item = &'a [u8]>, keys_max: usize, batch: &mut KeyBatch) {

@@ -1,15 +1,22 @@
 //! The families of checks for an ordered index.
+//!
+//! # Layout
+//! This file has the model of one thread, `ordered_race` the race of several.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::ops::Bound;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 
-use super::{Random, announce, seeds};
-use crate::{Direction, KeyBatch, KeyCursor, KeyRange, Mark, OrderedIndex};
+use super::ordered_race::ordered_contention;
+use super::{Random, announce, mix, seeds};
+use crate::{
+    Address, Direction, Hint, KeyBatch, KeyCursor, KeyOwner, KeyRange, KeyState, OrderedIndex,
+    Result, pin,
+};
 
 /// Makes an empty index.
-type Make<'a> = &'a dyn Fn() -> Box<dyn OrderedIndex>;
+pub(super) type Make<'a> = &'a dyn Fn() -> Box<dyn OrderedIndex>;
 
 const KEYSPACES: u32 = 3;
 
@@ -24,10 +31,12 @@ pub fn check_ordered_index(make: Make<'_>) {
     }
 }
 
-/// Random operations of one thread, with walks that see changes under way, compared with sorted sets.
+/// Random operations of one thread, background work among them, with walks that see changes under way, compared with
+/// sorted sets.
 ///
 /// # Panics
-/// If an answer differs.
+/// If a live key is passed over, a key comes that was never inserted, keys come out of order, a hint is not of its
+/// key, or dead keys never go.
 pub fn ordered_model(make: Make<'_>, seed: u64) {
     announce("ordered_model", seed);
     let index = make();
@@ -35,11 +44,44 @@ pub fn ordered_model(make: Make<'_>, seed: u64) {
         index: &*index,
         random: Random::new(seed),
         seed,
-        keys: vec![BTreeSet::new(); KEYSPACES as usize],
-        marks: BTreeMap::new(),
+        live: Live::default(),
+        inserted: vec![BTreeSet::new(); KEYSPACES as usize],
     };
     for _ in 0..4_000 {
         model.step();
+    }
+    model.dead_keys_go();
+}
+
+type Keys = BTreeSet<Vec<u8>>;
+
+/// The live keys of each keyspace: the owner that background work asks.
+#[derive(Default)]
+struct Live([Mutex<Keys>; KEYSPACES as usize]);
+
+impl Live {
+    fn of(&self, keyspace: u32) -> MutexGuard<'_, Keys> {
+        self.0[keyspace as usize].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A hint that names its key.
+fn hint_of(key: &[u8]) -> Hint {
+    let segment = key.iter().fold(key.len() as u64, |sum, &byte| mix(sum << 8 | u64::from(byte)));
+    Hint { segment, address: Address::MIN }
+}
+
+impl KeyOwner for Live {
+    fn states(&self, keyspace: u32, keys: &KeyBatch, states: &mut Vec<KeyState>) -> Result<()> {
+        let live = self.of(keyspace);
+        let state = |key: &[u8]| match live.contains(key) {
+            true if key.len().is_multiple_of(2) => KeyState::Live(Some(hint_of(key))),
+            true => KeyState::Live(None),
+            false => KeyState::Dead,
+        };
+        states.clear();
+        states.extend(keys.iter().map(state));
+        Ok(())
     }
 }
 
@@ -47,9 +89,9 @@ struct Model<'a> {
     index: &'a dyn OrderedIndex,
     random: Random,
     seed: u64,
-    keys: Vec<BTreeSet<Vec<u8>>>,
-    /// Marks that were taken and not used; the flag says whether they still count.
-    marks: BTreeMap<(u32, Vec<u8>), (Mark, bool)>,
+    live: Live,
+    /// Every key that may come.
+    inserted: Vec<Keys>,
 }
 
 impl Model<'_> {
@@ -93,123 +135,166 @@ impl Model<'_> {
             38 => self.check_ends(),
             _ if self.random.one_in(10) => {
                 let keyspace = self.keyspace();
+                self.live.of(keyspace).clear();
                 self.index.remove_keyspace(keyspace);
-                self.keys[keyspace as usize].clear();
-                for ((of, _), (_, counts)) in &mut self.marks {
-                    *counts &= *of != keyspace;
-                }
+                self.inserted[keyspace as usize].clear();
             }
             _ => {}
         }
     }
 
-    /// One change, or none; returns the key that it was about.
-    fn change(&mut self) -> (u32, Vec<u8>) {
-        let (seed, keyspace, key) = (self.seed, self.keyspace(), self.key());
-        let there = self.keys[keyspace as usize].contains(&key);
-        let name = (keyspace, key.clone());
-        let touched = name.clone();
-        match self.random.below(6) {
-            0..3 => {
-                assert_eq!(
-                    self.index.insert(keyspace, &key),
-                    !there,
-                    "insert {key:?}, seed {seed}"
-                );
-                self.keys[keyspace as usize].insert(key);
-                if let Some((_, counts)) = self.marks.get_mut(&name) {
-                    *counts = false;
-                }
-            }
-            3 => {
-                let mark = self.index.mark(keyspace, &key);
-                assert_eq!(mark.is_some(), there, "mark {key:?}, seed {seed}");
-                if let Some(mark) = mark {
-                    self.marks.insert(name, (mark, true));
-                }
-            }
-            _ => {
-                let Some((mark, counts)) = self.marks.remove(&name) else { return touched };
-                let removed = self.index.remove(keyspace, &key, mark);
-                assert_eq!(removed, counts, "remove {key:?}, seed {seed}");
-                assert!(!self.index.remove(keyspace, &key, mark), "twice {key:?}, seed {seed}");
-                if removed {
-                    self.keys[keyspace as usize].remove(&key);
-                }
-            }
-        }
-        touched
+    fn maintain(&self) {
+        self.index.maintain(&self.live).expect("nothing stands in the way of background work");
     }
 
-    fn expected(&self, keyspace: u32, range: &KeyRange, direction: Direction) -> Vec<Vec<u8>> {
-        let all = self.keys[keyspace as usize].iter();
-        let mut keys: Vec<_> = all.filter(|key| range.contains(key)).cloned().collect();
-        if direction == Direction::Reverse {
-            keys.reverse();
+    /// One change, or background work; returns the key that it was about.
+    fn change(&mut self) -> (u32, Vec<u8>) {
+        let (keyspace, key) = (self.keyspace(), self.key());
+        match self.random.below(6) {
+            0..3 => self.put(keyspace, &key),
+            3 => {
+                self.live.of(keyspace).remove(&key);
+            }
+            _ => (0..self.random.below(6)).for_each(|_| self.maintain()),
         }
-        keys
+        (keyspace, key)
+    }
+
+    fn put(&mut self, keyspace: u32, key: &[u8]) {
+        let _pin = pin();
+        // A key that is there already may be inserted once more: it can expire.
+        if !self.live.of(keyspace).contains(key) || self.random.one_in(4) {
+            self.index.insert(keyspace, key);
+        }
+        self.live.of(keyspace).insert(key.to_vec());
+        self.inserted[keyspace as usize].insert(key.to_vec());
     }
 
     fn walk_in_peace(&mut self) {
         let (keyspace, range, direction) = (self.keyspace(), self.range(), self.direction());
         let keys_max = self.random.below(20);
         let cursor = self.index.cursor(keyspace, range.clone(), direction);
-        let found = drain(cursor, keys_max, &mut || {});
-        let expected = self.expected(keyspace, &range, direction);
-        assert_eq!(found, expected, "{range:?} {direction:?}, seed {}", self.seed);
-        assert!(!range.is_empty() || found.is_empty(), "{range:?}, seed {}", self.seed);
+        let notes = self.random.one_in(2);
+        let found =
+            drain(cursor, keys_max, &mut |key| notes && self.is_dead(keyspace, key), &mut || {});
+        let live = self.live.of(keyspace).clone();
+        self.check_walk(
+            &found,
+            (keyspace, &range, direction),
+            live,
+            &self.inserted[keyspace as usize],
+        );
     }
 
     fn walk_among_changes(&mut self) {
         let (keyspace, range, direction) = (self.keyspace(), self.range(), self.direction());
         let keys_max = self.random.below(4);
         let cursor = self.index.cursor(keyspace, range.clone(), direction);
-        let mut always = self.keys[keyspace as usize].clone();
-        let mut ever = always.clone();
-        let found = drain(cursor, keys_max, &mut || {
-            let (of, key) = self.change();
-            if of == keyspace && self.keys[keyspace as usize].contains(&key) {
-                ever.insert(key);
-            } else if of == keyspace {
-                always.remove(&key);
-            }
-        });
-        let context = format!("{range:?} {direction:?}, seed {}", self.seed);
-        assert!(is_ordered(&found, direction), "{found:?} of {context}");
-        assert!(found.iter().all(|k| range.contains(k) && ever.contains(k)), "{context}");
-        let found: BTreeSet<_> = found.into_iter().collect();
+        let mut always = self.live.of(keyspace).clone();
+        let mut ever = self.inserted[keyspace as usize].clone();
+        let cell = std::cell::RefCell::new(&mut *self);
+        let found =
+            drain(cursor, keys_max, &mut |key| cell.borrow().is_dead(keyspace, key), &mut || {
+                let mut model = cell.borrow_mut();
+                let (of, key) = model.change();
+                if of == keyspace && !model.is_dead(keyspace, &key) {
+                    ever.insert(key);
+                } else if of == keyspace {
+                    always.remove(&key);
+                }
+            });
+        self.check_walk(&found, (keyspace, &range, direction), always, &ever);
+    }
+
+    fn is_dead(&self, keyspace: u32, key: &[u8]) -> bool {
+        !self.live.of(keyspace).contains(key)
+    }
+
+    fn check_walk(
+        &self,
+        found: &[Vec<u8>],
+        (keyspace, range, direction): (u32, &KeyRange, Direction),
+        mut always: Keys,
+        ever: &Keys,
+    ) {
+        let context = format!("keyspace {keyspace} {range:?} {direction:?}, seed {}", self.seed);
+        assert!(is_ordered(found, direction), "{found:?} of {context}");
+        assert!(found.iter().all(|k| range.contains(k)), "{found:?} is out of {context}");
+        assert!(found.iter().all(|k| ever.contains(k)), "a key out of nowhere in {context}");
+        assert!(!range.is_empty() || found.is_empty(), "{context}");
+        let found: Keys = found.iter().cloned().collect();
         always.retain(|key| range.contains(key));
-        assert!(always.is_subset(&found), "a key was passed over in {context}");
+        let lost: Vec<_> = always.difference(&found).collect();
+        assert!(lost.is_empty(), "{lost:?} were passed over in {context}");
     }
 
     fn check_ends(&mut self) {
         for keyspace in 0..KEYSPACES {
-            let keys = &self.keys[keyspace as usize];
-            let seed = self.seed;
-            assert_eq!(self.index.first(keyspace).as_ref(), keys.first(), "first, seed {seed}");
-            assert_eq!(self.index.last(keyspace).as_ref(), keys.last(), "last, seed {seed}");
-            assert_eq!(self.index.len(keyspace), keys.len(), "len, seed {seed}");
-            assert_eq!(self.index.is_empty(keyspace), keys.is_empty(), "seed {seed}");
+            let (live, seed) = (self.live.of(keyspace), self.seed);
+            let first = self.index.first(keyspace).expect("readable");
+            let last = self.index.last(keyspace).expect("readable");
+            assert!(live.is_empty() || first.as_ref() <= live.first(), "first, seed {seed}");
+            assert!(last.as_ref() >= live.last(), "last, seed {seed}");
+            assert!(self.index.len(keyspace) >= live.len(), "len, seed {seed}");
+            assert!(!self.index.is_empty(keyspace) || live.is_empty(), "seed {seed}");
         }
         assert_eq!(self.index.len(KEYSPACES), 0);
-        assert_eq!(self.index.first(KEYSPACES), None);
+        assert_eq!(self.index.first(KEYSPACES), Ok(None));
+    }
+
+    /// Kills a part of the keys; walks and background work by turns must get to where only live ones come.
+    fn dead_keys_go(&mut self) {
+        for keyspace in 0..KEYSPACES {
+            self.live.of(keyspace).retain(|key| key.first() == Some(&b'a'));
+        }
+        let walk = |keyspace, direction| {
+            let cursor = self.index.cursor(keyspace, KeyRange::all(), direction);
+            drain(cursor, 50, &mut |key| self.is_dead(keyspace, key), &mut || {})
+        };
+        for round in 0.. {
+            let gone = (0..KEYSPACES).all(|keyspace| {
+                let live: Vec<_> = self.live.of(keyspace).iter().cloned().collect();
+                walk(keyspace, Direction::Reverse);
+                walk(keyspace, Direction::Forward) == live
+            });
+            if gone {
+                return;
+            }
+            assert!(round < 300, "dead keys never go, seed {}", self.seed);
+            for _ in 0..50 {
+                self.maintain();
+                thread::yield_now(); // a pin of another thread, of another test perhaps
+            }
+        }
     }
 }
 
-/// Takes everything from a cursor, and does something between two batches.
-fn drain(
+/// Takes everything from a cursor, tells it which keys are dead, and does something between two batches.
+pub(super) fn drain(
     mut cursor: Box<dyn KeyCursor>,
     keys_max: usize,
+    is_dead: &mut dyn FnMut(&[u8]) -> bool,
     between: &mut dyn FnMut(),
 ) -> Vec<Vec<u8>> {
     let (mut batch, mut found) = (KeyBatch::new(), Vec::new());
-    loop {
-        let count = cursor.next_batch(keys_max, &mut batch);
+    let mut next = |batch: &mut KeyBatch| {
+        let count = cursor.next_batch(keys_max, batch).expect("nothing is damaged");
         assert_eq!(count, batch.len());
         assert!(count <= keys_max.max(1), "{count} keys where {keys_max} were asked for");
-        if count == 0 {
+        for (n, key) in batch.iter().enumerate() {
+            let hint = batch.hint(n);
+            assert!(hint.is_none_or(|hint| hint == hint_of(key)), "{key:?} has a hint of another");
+            if is_dead(key) {
+                cursor.note_dead(n);
+            }
+        }
+        cursor.note_dead(count);
+        count
+    };
+    loop {
+        if next(&mut batch) == 0 {
             between();
-            assert_eq!(cursor.next_batch(keys_max, &mut batch), 0, "a walk that ended goes on");
+            assert_eq!(next(&mut batch), 0, "a walk that ended goes on");
             return found;
         }
         found.extend(batch.iter().map(<[u8]>::to_vec));
@@ -217,107 +302,9 @@ fn drain(
     }
 }
 
-fn is_ordered(keys: &[Vec<u8>], direction: Direction) -> bool {
+pub(super) fn is_ordered(keys: &[Vec<u8>], direction: Direction) -> bool {
     match direction {
         Direction::Forward => keys.is_sorted_by(|a, b| a < b),
         Direction::Reverse => keys.is_sorted_by(|a, b| a > b),
-    }
-}
-
-/// Threads that write, forget and scan at the same time, by the protocol that [`OrderedIndex`] describes.
-///
-/// # Panics
-/// If a key with an entry is not in the index, or a scan passes over a key that was there all the time.
-pub fn ordered_contention(make: Make<'_>, seed: u64) {
-    announce("ordered_contention", seed);
-    const FIXED: u32 = 100;
-    let index = make();
-    for n in 0..FIXED {
-        index.insert(0, &fixed_key(n));
-    }
-    // Stand-ins for the entries of the point index.
-    let entries: Vec<AtomicU64> = (0..4).map(|_| AtomicU64::new(ABSENT)).collect();
-    let writing = AtomicBool::new(true);
-    thread::scope(|scope| {
-        let writers: Vec<_> = (0..3u64)
-            .map(|n| {
-                let (index, entries) = (&*index, &entries);
-                scope.spawn(move || write_and_forget(index, entries, Random::new(seed << 8 | n)))
-            })
-            .collect();
-        scope.spawn(|| {
-            let mut direction = Direction::Forward;
-            while writing.load(Ordering::Relaxed) {
-                let found = drain(index.cursor(0, KeyRange::all(), direction), 7, &mut || {});
-                assert!(is_ordered(&found, direction), "seed {seed}");
-                let fixed = found.iter().filter(|key| key.len() == 5).count();
-                assert_eq!(fixed, FIXED as usize, "a key was passed over, seed {seed}");
-                direction = match direction {
-                    Direction::Forward => Direction::Reverse,
-                    Direction::Reverse => Direction::Forward,
-                };
-            }
-        });
-        let results: Vec<_> = writers.into_iter().map(|writer| writer.join()).collect();
-        writing.store(false, Ordering::Relaxed);
-        assert!(results.iter().all(Result::is_ok), "a writer failed, seed {seed}");
-    });
-    for (n, entry) in entries.iter().enumerate() {
-        if state(entry.load(Ordering::Relaxed)) != ABSENT {
-            assert!(index.mark(0, &[n as u8]).is_some(), "key {n} was lost, seed {seed}");
-        }
-    }
-}
-
-/// What the low bits of a stand-in say; the bits above count its changes, so that no state comes back as it was.
-const ABSENT: u64 = 0;
-const TOMBSTONE: u64 = 1;
-const LIVE: u64 = 2;
-const STATE_BITS: u32 = 2;
-
-fn state(entry: u64) -> u64 {
-    entry & ((1 << STATE_BITS) - 1)
-}
-
-fn fixed_key(n: u32) -> [u8; 5] {
-    let [a, b, c, d] = n.to_be_bytes();
-    [b'f', a, b, c, d]
-}
-
-fn write_and_forget(index: &dyn OrderedIndex, entries: &[AtomicU64], mut random: Random) {
-    // ORDERING: SeqCst throughout; the point of this race is the protocol, not the weakest order that carries it.
-    let replace = |entry: &AtomicU64, old: u64, new| {
-        let new = ((old >> STATE_BITS) + 1) << STATE_BITS | new;
-        entry.compare_exchange(old, new, Ordering::SeqCst, Ordering::SeqCst).is_ok()
-    };
-    for _ in 0..3_000 {
-        let n = random.below(entries.len());
-        let (entry, key) = (&entries[n], [n as u8]);
-        let mut dawdle = || {
-            if random.one_in(2) {
-                thread::yield_now();
-            }
-        };
-        // A lost race is given up here; a point index would try again.
-        let mark = index.mark(0, &key);
-        let old = entry.load(Ordering::SeqCst);
-        match (state(old), mark) {
-            (ABSENT, _) => {
-                index.insert(0, &key);
-                dawdle();
-                replace(entry, old, LIVE);
-            }
-            (LIVE, _) => {
-                replace(entry, old, TOMBSTONE);
-            }
-            (_, Some(mark)) => {
-                dawdle();
-                if replace(entry, old, ABSENT) {
-                    dawdle();
-                    index.remove(0, &key, mark);
-                }
-            }
-            (_, None) => {}
-        }
     }
 }

@@ -12,7 +12,9 @@ use std::time::Duration;
 use cortenkv_bench::counting_alloc;
 use cortenkv_bench::index_kinds::{self as kinds, ORDER_NAME, Order, POINT_NAME, Point};
 use cortenkv_bench::{Error, Result};
-use cortenkv_index::{Address, KeyBatch, NewEntry, Outcome, PointIndex, Version};
+use cortenkv_index::{
+    Address, Hint, KeyBatch, KeyOwner, KeyState, NewEntry, Outcome, PointIndex, Version,
+};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::map::{Map, MapKey, MapKind, MapSession, PointWork, ScanCheck, Size};
@@ -105,18 +107,14 @@ struct Inner {
 }
 
 impl Inner {
-    /// One unit of background work of each index; true if there may be more.
-    fn maintain_once(&self) -> bool {
-        let more = kinds::maintain_point(&self.point);
-        self.order.as_ref().is_some_and(kinds::maintain_order) || more
-    }
-
-    fn maintain(&self) {
+    /// The background thread. It stops at an error, which the work of the case then meets too.
+    fn maintain(&self) -> Result<()> {
         while !self.is_closed.load(Relaxed) {
-            if !self.maintain_once() {
+            if !kinds::maintain(&self.point, self.order.as_ref(), self)? {
                 std::thread::sleep(IDLE);
             }
         }
+        Ok(())
     }
 
     fn install(&self, key: &MapKey, address: Address, seq: u64) -> Outcome {
@@ -139,10 +137,28 @@ impl Inner {
     }
 }
 
+impl KeyOwner for Inner {
+    fn states(
+        &self,
+        _keyspace: u32,
+        keys: &KeyBatch,
+        states: &mut Vec<KeyState>,
+    ) -> cortenkv_index::Result<()> {
+        states.clear();
+        states.extend(keys.iter().map(|key| {
+            let found = key.try_into().ok().and_then(|key| self.find(&MapKey(key)));
+            found.map_or(KeyState::Dead, |address| {
+                KeyState::Live(Some(Hint { segment: 0, address }))
+            })
+        }));
+        Ok(())
+    }
+}
+
 struct Open {
     inner: Arc<Inner>,
     bytes_beside: i64,
-    background: Option<JoinHandle<()>>,
+    background: Option<JoinHandle<Result<()>>>,
 }
 
 impl Map for Open {
@@ -160,8 +176,7 @@ impl Map for Open {
     }
 
     fn settle(&self) -> Result<()> {
-        while self.inner.maintain_once() {}
-        Ok(())
+        kinds::settle(&self.inner.point, self.inner.order.as_ref(), self.inner.as_ref())
     }
 
     fn bytes_beside(&self) -> i64 {
@@ -173,8 +188,12 @@ impl Drop for Open {
     fn drop(&mut self) {
         self.inner.is_closed.store(true, Relaxed);
         if let Some(background) = self.background.take() {
-            // A panic there has been printed; the case fails by what it left undone.
-            let _ = background.join();
+            // What it left undone is found by the checks of the case; here only the reason is told.
+            match background.join() {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => eprintln!("background work of the index stopped: {error}"),
+                Err(_) => eprintln!("background work of the index panicked"),
+            }
         }
     }
 }
@@ -222,7 +241,7 @@ impl MapSession for Session<'_> {
         kinds::find_batch(
             &inner.point,
             hashes,
-            |_, at| inner.records.touch(at),
+            |_, at| inner.records.prefetch_record(at),
             |n, at| inner.records.probe_key(at, &keys[n].0),
             found,
         );
@@ -262,10 +281,11 @@ impl MapSession for Session<'_> {
         let Some(order) = &self.inner.order else { return false };
         let mut check = ScanCheck::new(number, count);
         let from = MapKey::of(number);
-        kinds::scan_order(order, &from.0, count, &mut self.batch, |key| match check.see(key) {
-            true => ControlFlow::Continue(()),
-            false => ControlFlow::Break(()),
-        });
-        check.is_right()
+        let walked =
+            kinds::scan_order(order, &from.0, count, &mut self.batch, |key| match check.see(key) {
+                true => ControlFlow::Continue(()),
+                false => ControlFlow::Break(()),
+            });
+        walked.is_ok() && check.is_right()
     }
 }

@@ -12,7 +12,7 @@
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use cortenkv_index::{Address, Location, Probe, Version};
+use cortenkv_index::{Address, Location, Probe, Version, prefetch};
 
 use super::map::MapKey;
 
@@ -53,9 +53,10 @@ impl FlatRecords {
         self.words[address.to_bits() as usize].load(Relaxed)
     }
 
-    /// Begins to load a record. A load whose result nobody waits for lets those behind it go on.
-    pub fn touch(&self, address: Address) {
-        std::hint::black_box(self.number(address));
+    /// Begins to load a record.
+    #[inline]
+    pub fn prefetch_record(&self, address: Address) {
+        prefetch(&self.words[address.to_bits() as usize]);
     }
 
     /// Whether the record at an address has this key.
@@ -80,6 +81,10 @@ impl Location for FlatRecords {
             Ok(key) => self.probe_key(address, key),
             Err(_) => Probe::Other,
         }
+    }
+
+    fn prefetch(&self, address: Address) {
+        self.prefetch_record(address);
     }
 }
 

@@ -1,0 +1,270 @@
+//! One shard: the operations on entries. Growth is in `resize`.
+//!
+//! # Concurrency
+//! A look-up takes no lock and waits for nobody. It looks at most twice at each table that is current while it runs, and
+//! there is another one only when a resize of the shard ended meanwhile.
+//!
+//! A change is one compare-and-swap of one slot. It is tried again only when another change of the same slot came first,
+//! or when the shard began or ended a resize: so some operation always ends (lock-freedom), whoever is stopped wherever.
+//! A change that meets a resize first moves the group that it is about, with whoever else is at it.
+
+use std::ops::ControlFlow;
+
+use super::geometry::Cell;
+use super::memory::{Link, Linked};
+use super::metrics::{Memory, ResizeCounters};
+use super::resize::Sizes;
+use super::table::{Look, Table, Walked};
+use super::word::Word;
+use crate::address::Address;
+use crate::point::{Entry, Location, NewEntry, Outcome, Probe};
+use crate::reclaim::Guard;
+use crate::stops::{Stop, stop};
+use crate::sync::atomic::{AtomicU64, Ordering};
+
+/// A shard. Readers read its first line; the count of entries, which writers change, is on the second.
+#[repr(align(128))]
+pub(super) struct Shard {
+    pub(super) current: Link<Table>,
+    pub(super) sizes: Sizes,
+    pub(super) live: Live,
+}
+
+/// The number of entries.
+#[repr(align(64))]
+pub(super) struct Live(AtomicU64);
+
+impl Live {
+    pub(super) fn count(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// What a shard needs of the index that it is part of.
+pub(super) struct Shared {
+    pub(super) memory: Memory,
+    pub(super) resizes: ResizeCounters,
+}
+
+/// How one attempt on one slot ended.
+enum Attempt {
+    Done(Outcome),
+    /// The slot is frozen: the group is moving.
+    Moved,
+}
+
+impl Shard {
+    pub(super) fn new(sizes: Sizes, shared: &Shared) -> Self {
+        let table = Table::empty(sizes.first_geometry(), sizes.first_used_max(), &shared.memory);
+        Shard { current: Link::to(table), sizes, live: Live(AtomicU64::new(0)) }
+    }
+
+    pub(super) fn table<'g>(&'g self, guard: &'g Guard) -> &'g Table {
+        match self.current.load(guard) {
+            Linked::To(table) => table,
+            Linked::Null | Linked::FrozenNull => unreachable!("a shard always has a table"),
+        }
+    }
+
+    /// The entry that `verify` accepts.
+    #[inline]
+    pub(super) fn find(
+        &self,
+        cell: Cell,
+        guard: &Guard,
+        mut verify: impl FnMut(Address) -> Probe,
+    ) -> Option<Address> {
+        loop {
+            let table = self.table(guard);
+            match table.look(cell, guard, &mut verify) {
+                Look::Found(address) => return Some(address),
+                Look::Absent => return None,
+                Look::Moving => {}
+            }
+            if let Some(found) = Self::find_moving(table, cell, guard, &mut verify) {
+                return found;
+            }
+        }
+    }
+
+    /// [`Shard::find`] in a group that is moving to the next table; `None` if that one has become the current one.
+    #[cold]
+    fn find_moving(
+        table: &Table,
+        cell: Cell,
+        guard: &Guard,
+        verify: &mut impl FnMut(Address) -> Probe,
+    ) -> Option<Option<Address>> {
+        let Linked::To(next) = table.next.load(guard) else {
+            unreachable!("a slot is frozen only once there is a next table")
+        };
+        match next.look(cell, guard, verify) {
+            Look::Found(address) => return Some(Some(address)),
+            Look::Absent => return Some(None),
+            Look::Moving => {}
+        }
+        if next.is_whole(next.geometry.group(cell)) {
+            return None;
+        }
+        // At this moment nobody could have changed the entries of the group in the next table, so what stands in this
+        // one, frozen or not, is the present.
+        table.look_frozen(cell, guard, verify)
+    }
+
+    /// The table to change the entries of this cell in: the current one, or the next one with their group whole.
+    pub(super) fn writable<'g>(
+        &'g self,
+        cell: Cell,
+        shared: &Shared,
+        guard: &'g Guard,
+    ) -> &'g Table {
+        let table = self.table(guard);
+        match table.next.load(guard) {
+            Linked::To(next) => {
+                self.help(table, next, next.geometry.group(cell), shared, guard);
+                next
+            }
+            Linked::Null | Linked::FrozenNull => table,
+        }
+    }
+
+    pub(super) fn install(
+        &self,
+        cell: Cell,
+        new: &NewEntry<'_>,
+        locate: &dyn Location,
+        on_replace: &mut dyn FnMut(Option<Entry>),
+        shared: &Shared,
+        guard: &Guard,
+    ) -> Outcome {
+        loop {
+            let table = self.writable(cell, shared, guard);
+            let tag = table.geometry.tag(cell);
+            let word = Word::entry(tag, new.address);
+            let walked = table.walk(cell, guard, |slot| {
+                let mut found = slot.load();
+                loop {
+                    if found == word {
+                        return ControlFlow::Break(Attempt::Done(Outcome::Present));
+                    }
+                    let old = if let Some(address) = found.address_if(tag) {
+                        match locate.probe(address, new.keyspace, new.key) {
+                            Probe::Same(version) => Some(Entry { address, version }),
+                            Probe::Other => return ControlFlow::Continue(()),
+                            Probe::Gone => {
+                                let again = slot.load();
+                                if again == found {
+                                    return ControlFlow::Continue(());
+                                }
+                                found = again;
+                                continue;
+                            }
+                        }
+                    } else if found == Word::EMPTY {
+                        None
+                    } else if found.is_frozen() {
+                        return ControlFlow::Break(Attempt::Moved);
+                    } else {
+                        return ControlFlow::Continue(());
+                    };
+                    if let Some(old) = old
+                        && !new.entry().supersedes(&old)
+                    {
+                        return ControlFlow::Break(Attempt::Done(Outcome::Stale(old)));
+                    }
+                    on_replace(old);
+                    stop(Stop::BeforeInstall);
+                    match slot.replace(found, word) {
+                        Ok(()) => {
+                            let outcome = old.map_or(Outcome::Inserted, Outcome::Replaced);
+                            return ControlFlow::Break(Attempt::Done(outcome));
+                        }
+                        Err(changed) => found = changed,
+                    }
+                }
+            });
+            let outcome = match walked {
+                Walked::Stopped(Attempt::Done(outcome)) => outcome,
+                Walked::End(end) => {
+                    on_replace(None);
+                    stop(Stop::BeforeInstall);
+                    if !table.extend(end, word) {
+                        continue;
+                    }
+                    Outcome::Inserted
+                }
+                Walked::Stopped(Attempt::Moved) | Walked::FrozenEnd => continue,
+            };
+            if outcome == Outcome::Inserted {
+                stop(Stop::BeforeCount);
+                self.count_insert(table, shared, guard);
+            }
+            return outcome;
+        }
+    }
+
+    fn count_insert(&self, table: &Table, shared: &Shared, guard: &Guard) {
+        // ORDERING: Relaxed: counts that publish nothing.
+        self.live.0.fetch_add(1, Ordering::Relaxed);
+        let used = table.progress.used.fetch_add(1, Ordering::Relaxed) + 1;
+        if used > table.progress.used_max {
+            self.begin_resize(table, shared, guard);
+        }
+    }
+
+    /// Replaces the entry with this address by `new`, or takes it out.
+    pub(super) fn change(
+        &self,
+        cell: Cell,
+        old: Address,
+        new: Option<Address>,
+        shared: &Shared,
+        guard: &Guard,
+    ) -> bool {
+        loop {
+            let table = self.writable(cell, shared, guard);
+            let tag = table.geometry.tag(cell);
+            let expected = Word::entry(tag, old);
+            let replacement = new.map_or(Word::DELETED, |address| Word::entry(tag, address));
+            let walked = table.walk(cell, guard, |slot| {
+                let found = slot.load();
+                if found.is_frozen() {
+                    return ControlFlow::Break(None);
+                }
+                if found == Word::EMPTY {
+                    return ControlFlow::Break(Some(false));
+                }
+                if found != expected {
+                    return ControlFlow::Continue(());
+                }
+                stop(Stop::BeforeChange);
+                match slot.replace(expected, replacement) {
+                    Ok(()) => ControlFlow::Break(Some(true)),
+                    Err(changed) if changed.is_frozen() => ControlFlow::Break(None),
+                    // No other slot can have it.
+                    Err(_) => ControlFlow::Break(Some(false)),
+                }
+            });
+            let changed = match walked {
+                Walked::Stopped(Some(changed)) => changed,
+                Walked::End(_) => false,
+                Walked::Stopped(None) | Walked::FrozenEnd => continue,
+            };
+            if changed && new.is_none() {
+                // ORDERING: Relaxed, as in `count_insert`.
+                self.live.0.fetch_sub(1, Ordering::Relaxed);
+                self.shrink_if_sparse(table, shared, guard);
+            }
+            return changed;
+        }
+    }
+}
+
+impl Drop for Shard {
+    fn drop(&mut self) {
+        // A table does not own the next one: the link of the shard is about to.
+        if let Some(mut table) = self.current.take() {
+            drop(table.next.take());
+        }
+    }
+}
