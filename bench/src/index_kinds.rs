@@ -8,8 +8,8 @@ use std::ops::{Bound, ControlFlow};
 use std::time::{Duration, Instant};
 
 use cortenkv_index::{
-    Address, BTreeOrdered, BatchVerify, BucketOptions, BucketPoint, Direction, KeyBatch, KeyOwner,
-    KeyRange, OrderedIndex, PointIndex, Probe,
+    Address, BTreeOrdered, BatchVerify, BucketOptions, BucketPoint, Direction, Guard, KeyBatch,
+    KeyOwner, KeyRange, OrderedIndex, PointIndex, Probe,
 };
 
 use crate::error::{Context, Error, Result};
@@ -41,10 +41,15 @@ pub fn new_order() -> Order {
     BTreeOrdered::new()
 }
 
-/// The look-up that a program uses that knows the kind: inlined where the kind has such a one.
+/// The look-up that a program uses that knows the kind and holds a pin: inlined where the kind has such a one.
 #[inline]
-pub fn find(point: &Point, hash: u64, verify: impl FnMut(Address) -> Probe) -> Option<Address> {
-    point.find(hash, verify)
+pub fn find(
+    point: &Point,
+    hash: u64,
+    guard: &Guard,
+    verify: impl FnMut(Address) -> Probe,
+) -> Option<Address> {
+    point.find_pinned(hash, guard, verify)
 }
 
 /// Many look-ups at once. The closures tell which by its place; `prefetch` may be called before `verify` asks.

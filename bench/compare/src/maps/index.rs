@@ -13,7 +13,7 @@ use cortenkv_bench::counting_alloc;
 use cortenkv_bench::index_kinds::{self as kinds, ORDER_NAME, Order, POINT_NAME, Point};
 use cortenkv_bench::{Error, Result};
 use cortenkv_index::{
-    Address, Hint, KeyBatch, KeyOwner, KeyState, NewEntry, Outcome, PointIndex, Version,
+    Address, Guard, Hint, KeyBatch, KeyOwner, KeyState, NewEntry, Outcome, PointIndex, Version, pin,
 };
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -24,8 +24,6 @@ use super::records::{FlatRecords, SPARES, Spares};
 const BATCH_KEYS: usize = 16;
 /// Sequence numbers that a thread takes at a time.
 const SEQ_BLOCK: u64 = 1024;
-/// How often a look-up that found nothing is tried again: the record may have been written again meanwhile.
-const TRIES: usize = 100;
 /// How long the background thread sleeps when it found nothing to do.
 const IDLE: Duration = Duration::from_micros(200);
 
@@ -128,12 +126,11 @@ impl Inner {
         })
     }
 
-    fn find(&self, key: &MapKey) -> Option<Address> {
-        kinds::find(&self.point, xxh3_64(&key.0), |at| self.records.probe_key(at, &key.0))
-    }
-
-    fn has_number(&self, found: Option<Address>, number: u64) -> bool {
-        found.is_some_and(|address| self.records.number(address) == number)
+    /// The look-up of a key. The record of what it finds stays as it is while the caller's pin is held.
+    #[inline]
+    fn find(&self, key: &MapKey, guard: &Guard) -> Option<Address> {
+        let verify = |at| self.records.probe_key(at, &key.0);
+        kinds::find(&self.point, xxh3_64(&key.0), guard, verify)
     }
 }
 
@@ -144,9 +141,10 @@ impl KeyOwner for Inner {
         keys: &KeyBatch,
         states: &mut Vec<KeyState>,
     ) -> cortenkv_index::Result<()> {
+        let guard = pin();
         states.clear();
         states.extend(keys.iter().map(|key| {
-            let found = key.try_into().ok().and_then(|key| self.find(&MapKey(key)));
+            let found = key.try_into().ok().and_then(|key| self.find(&MapKey(key), &guard));
             found.map_or(KeyState::Dead, |address| {
                 KeyState::Live(Some(Hint { segment: 0, address }))
             })
@@ -228,12 +226,14 @@ impl MapSession for Session<'_> {
     }
 
     fn get(&mut self, number: u64) -> bool {
-        let key = MapKey::of(number);
-        (0..TRIES).any(|_| self.inner.has_number(self.inner.find(&key), number))
+        let guard = pin();
+        let found = self.inner.find(&MapKey::of(number), &guard);
+        found.is_some_and(|address| self.inner.records.number(address) == number)
     }
 
     fn get_batch(&mut self, numbers: &[u64]) -> bool {
         let Session { inner, keys, hashes, found, .. } = self;
+        let _guard = pin();
         keys.clear();
         keys.extend(numbers.iter().map(|&number| MapKey::of(number)));
         hashes.clear();
@@ -245,12 +245,10 @@ impl MapSession for Session<'_> {
             |n, at| inner.records.probe_key(at, &keys[n].0),
             found,
         );
-        // One whose record was written again at this moment is looked up once more, by itself.
-        let inner = *inner;
-        (0..numbers.len()).all(|n| {
-            let found = self.found.get(n).copied().flatten();
-            inner.has_number(found, numbers[n]) || self.get(numbers[n])
-        })
+        let is_right = |(&number, found): (&u64, &Option<Address>)| {
+            found.is_some_and(|address| inner.records.number(address) == number)
+        };
+        found.len() == numbers.len() && numbers.iter().zip(found.iter()).all(is_right)
     }
 
     fn replace(&mut self, number: u64) -> bool {
@@ -273,7 +271,8 @@ impl MapSession for Session<'_> {
 
     fn remove(&mut self, number: u64) -> bool {
         let key = MapKey::of(number);
-        let found = (0..TRIES).find_map(|_| self.inner.find(&key));
+        let guard = pin();
+        let found = self.inner.find(&key, &guard);
         found.is_some_and(|address| self.inner.point.remove(xxh3_64(&key.0), address))
     }
 

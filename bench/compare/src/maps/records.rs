@@ -5,14 +5,13 @@
 //! address is the place of its first word.
 //!
 //! # Concurrency
-//! Words are relaxed atomics: what makes a record visible is the index, which publishes its address. A record that was
-//! replaced is written again long after (see [`Spares`]); a reader that held its address meanwhile finds another key
-//! there and looks again.
+//! Words are relaxed atomics: what makes a record visible is the index, which publishes its address. Who looks at a
+//! record holds a pin from before its address was read; see [`Spares`].
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use cortenkv_index::{Address, Location, Probe, Version, prefetch};
+use cortenkv_index::{Address, Grace, Location, Probe, Version, prefetch};
 
 use super::map::MapKey;
 
@@ -20,6 +19,8 @@ use super::map::MapKey;
 const WORDS: u64 = 17;
 /// Records that wait between being replaced and being written again, for each thread.
 pub const SPARES: u64 = if cfg!(test) { 256 } else { 1 << 16 };
+/// Of them, those that share a grace period: few enough that some are always ready or waiting.
+const SPARE_BLOCK: usize = SPARES as usize / 8;
 
 /// The records.
 pub struct FlatRecords {
@@ -95,21 +96,42 @@ fn key_words(key: &[u8; 16]) -> [u64; 2] {
 
 /// The records of one thread that nothing points at, first in first out: as a log, it writes where it has not written
 /// for long.
-pub struct Spares(VecDeque<u64>);
+///
+/// A record that was replaced may still be looked at by who read its address before, so it is written again only after
+/// a grace period, as the owner of an index must see to.
+pub struct Spares {
+    ready: VecDeque<u64>,
+    freed: Vec<u64>,
+    waiting: VecDeque<(Grace, Vec<u64>)>,
+}
 
 impl Spares {
     /// The spares of a thread: [`SPARES`] records from `first` on.
     pub fn new(first: u64) -> Self {
-        Spares((first..first + SPARES).collect())
+        let ready = (first..first + SPARES).collect();
+        Spares { ready, freed: Vec::with_capacity(SPARE_BLOCK), waiting: VecDeque::new() }
     }
 
-    /// Takes the oldest one.
+    /// Takes the oldest one. Waits if another thread holds a pin for as long as it takes to use up all others.
     pub fn take(&mut self) -> u64 {
-        self.0.pop_front().expect("each record that is taken is put back, or another for it")
+        loop {
+            if let Some(place) = self.ready.pop_front() {
+                return place;
+            }
+            if self.waiting.front().is_some_and(|(grace, _)| grace.is_over()) {
+                self.ready.extend(self.waiting.pop_front().into_iter().flat_map(|block| block.1));
+            } else {
+                std::thread::yield_now();
+            }
+        }
     }
 
-    /// Puts a record back.
+    /// Puts back a record that nothing points at any more.
     pub fn put(&mut self, place: u64) {
-        self.0.push_back(place);
+        self.freed.push(place);
+        if self.freed.len() == SPARE_BLOCK {
+            let block = std::mem::replace(&mut self.freed, Vec::with_capacity(SPARE_BLOCK));
+            self.waiting.push_back((Grace::begin(), block));
+        }
     }
 }
