@@ -6,7 +6,8 @@
 //! # Layout
 //! - `logs` is the suites of logs, `okay_wal` and `wal_db` are logs.
 //! - `store` is what a store must do, `stores` holds one file per store, with the notes on how its author means it to
-//!   be used; `store_read` is the suite, `store_work` its work, `store_data` its keys and values.
+//!   be used; `store_read` is the suite, `store_work` and `store_workers` its work, `store_data` its keys and
+//!   values.
 //! - `maps` is the suite of the index alone beside maps; one file per group of arms in its folder.
 
 #![deny(unsafe_code)]
@@ -21,6 +22,7 @@ mod store;
 mod store_data;
 mod store_read;
 mod store_work;
+mod store_workers;
 mod stores;
 mod wal_db;
 

@@ -10,20 +10,18 @@ use std::time::{Duration, Instant};
 
 use cortenkv_bench::counting_alloc;
 use cortenkv_bench::draw::Permutation;
-use cortenkv_bench::driver::{self, Load, Measured, Pace, Simple, Step, Until, Worker};
+use cortenkv_bench::driver::{self, Load, Measured, Pace, Until};
 use cortenkv_bench::process::cpu_time;
 use cortenkv_bench::seed::SplitMix64;
 use cortenkv_bench::suite::{Case, CaseContext, Outcome};
 use cortenkv_bench::{Error, Result};
 
-use crate::store::{Entries, Key, Session, Store, StoreKind};
+use crate::store::{Entries, Store, StoreKind};
 use crate::store_data::{Values, key, missing_key};
 
 /// Keys of each store, unless the plan says otherwise.
 const KEYS: u64 = 2_000_000;
 const VALUE_BYTES: usize = 100;
-/// Entries of a seek.
-const SEEK_ENTRIES: u64 = 50;
 /// The clock costs a tenth of a fast operation; one in so many is timed.
 const SAMPLE_EVERY: u32 = 16;
 /// Operations whose allocations are counted.
@@ -121,16 +119,17 @@ pub fn case(kind: &Arc<dyn StoreKind>, work: Work) -> Case {
 }
 
 /// One case.
-struct Run<'a> {
-    kind: &'a dyn StoreKind,
+pub(crate) struct Run<'a> {
+    pub(crate) kind: &'a dyn StoreKind,
     context: &'a CaseContext<'a>,
-    keys: u64,
+    pub(crate) keys: u64,
     seed: u64,
-    values: Values,
+    pub(crate) values: Values,
 }
 
 impl<'a> Run<'a> {
-    fn new(kind: &'a dyn StoreKind, context: &'a CaseContext<'a>) -> Self {
+    /// The case of an arm.
+    pub(crate) fn new(kind: &'a dyn StoreKind, context: &'a CaseContext<'a>) -> Self {
         let plan = context.plan;
         let values = Values::new(plan.value_bytes.unwrap_or(VALUE_BYTES), plan.seed);
         Run { kind, context, keys: plan.keys_or(KEYS), seed: plan.seed, values }
@@ -164,7 +163,7 @@ impl<'a> Run<'a> {
     }
 
     /// The number of the key at a place of the load.
-    fn order(&self, layout: Layout) -> impl Fn(u64) -> u64 + Sync + 'static {
+    pub(crate) fn order(&self, layout: Layout) -> impl Fn(u64) -> u64 + Sync + 'static {
         let permutation = Permutation::new(self.keys, self.seed);
         move |place| match layout {
             Layout::KeyOrder => place,
@@ -232,110 +231,6 @@ impl<'a> Run<'a> {
         })
     }
 
-    fn fill<'s>(
-        &'s self,
-        mut session: Box<dyn Session + 's>,
-        layout: Layout,
-        thread: usize,
-        threads: usize,
-    ) -> Box<dyn Worker + 's> {
-        let order = self.order(layout);
-        let mut value = Vec::new();
-        // The driver gives each thread the share of the keys that this stripe has.
-        let mut place = thread as u64;
-        Box::new(Simple(move || {
-            let number = order(place);
-            place += threads as u64;
-            self.values.make(number, 0, &mut value);
-            session.put(&key(number), &value)
-        }))
-    }
-
-    fn overwrite<'s>(
-        &'s self,
-        mut session: Box<dyn Session + 's>,
-        mut random: SplitMix64,
-    ) -> Box<dyn Worker + 's> {
-        let mut value = Vec::new();
-        let mut generation = 0;
-        Box::new(Simple(move || {
-            let number = random.below(self.keys);
-            generation += 1;
-            self.values.make(number, generation, &mut value);
-            session.put(&key(number), &value)
-        }))
-    }
-
-    fn reads<'s>(
-        &'s self,
-        mut session: Box<dyn Session + 's>,
-        mut random: SplitMix64,
-    ) -> Box<dyn Worker + 's> {
-        Box::new(Simple(move || {
-            let number = random.below(self.keys);
-            let mut is_right = false;
-            session.get(&key(number), &mut |value| is_right = self.values.is_of(number, value))?;
-            right(is_right, number)
-        }))
-    }
-
-    fn missing_reads<'s>(
-        &'s self,
-        mut session: Box<dyn Session + 's>,
-        mut random: SplitMix64,
-    ) -> Box<dyn Worker + 's> {
-        Box::new(Simple(move || {
-            let number = random.below(self.keys);
-            let is_found = session.get(&missing_key(number), &mut |_| ())?;
-            right(!is_found, number)
-        }))
-    }
-
-    fn batches<'s>(
-        &'s self,
-        session: Box<dyn Session + 's>,
-        random: SplitMix64,
-        key_of: fn(u64) -> Key,
-    ) -> Box<dyn Worker + 's> {
-        let len = self.kind.batch_keys();
-        let is_missing = key_of(0) == missing_key(0);
-        let numbers = Vec::with_capacity(len);
-        let keys = Vec::with_capacity(len);
-        Box::new(Batches { run: self, session, random, key_of, is_missing, numbers, keys })
-    }
-
-    fn seeks<'s>(
-        &'s self,
-        mut session: Box<dyn Session + 's>,
-        mut random: SplitMix64,
-    ) -> Box<dyn Worker + 's> {
-        Box::new(Simple(move || {
-            let first = random.below(self.keys - SEEK_ENTRIES + 1);
-            self.walk(session.as_mut(), first, SEEK_ENTRIES)
-        }))
-    }
-
-    fn scans<'s>(&'s self, mut session: Box<dyn Session + 's>) -> Box<dyn Worker + 's> {
-        Box::new(WholeScans(move || {
-            self.walk(session.as_mut(), 0, self.keys)?;
-            Ok(self.keys)
-        }))
-    }
-
-    /// Walks over `count` entries from a key on; every value must be that of the next key.
-    fn walk(&self, session: &mut dyn Session, first: u64, count: u64) -> Result<()> {
-        let end = first + count;
-        let mut number = first;
-        let mut is_right = true;
-        session.scan(&key(first), &mut |found, value| {
-            is_right = self.values.is_of(number, value) && (number > first || found == key(first));
-            number += 1;
-            let goes_on = is_right && number < end;
-            if goes_on { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
-        })?;
-        right(is_right && number == end, number)
-    }
-
     fn count_allocations(&self, store: &dyn Store) -> Result<Outcome> {
         counting_alloc::start();
         let random = SplitMix64::new(self.seed);
@@ -358,53 +253,11 @@ impl<'a> Run<'a> {
     }
 }
 
-/// Gets of many keys in one call.
-struct Batches<'a> {
-    run: &'a Run<'a>,
-    session: Box<dyn Session + 'a>,
-    random: SplitMix64,
-    key_of: fn(u64) -> Key,
-    is_missing: bool,
-    numbers: Vec<u64>,
-    keys: Vec<Key>,
-}
-
-impl Worker for Batches<'_> {
-    fn step(&mut self, from: Instant) -> Result<Step> {
-        let Batches { run, session, random, key_of, numbers, keys, .. } = self;
-        numbers.clear();
-        numbers.extend((0..run.kind.batch_keys()).map(|_| random.below(run.keys)));
-        keys.clear();
-        keys.extend(numbers.iter().map(|&number| key_of(number)));
-        let (mut seen, mut is_right) = (0, true);
-        session.get_batch(keys, &mut |n, value| {
-            seen += 1;
-            is_right &= run.values.is_of(numbers[n], value);
-        })?;
-        let expected = if self.is_missing { 0 } else { numbers.len() };
-        right(is_right && seen == expected, numbers[0])?;
-        Ok(Step { operation: 0, completed: numbers.len() as u64, from })
-    }
-}
-
-/// Scans; the closure returns how many entries it saw.
-struct WholeScans<F>(F);
-
-impl<F: FnMut() -> Result<u64>> Worker for WholeScans<F> {
-    fn step(&mut self, from: Instant) -> Result<Step> {
-        Ok(Step { operation: 0, completed: (self.0)()?, from })
-    }
-}
-
-fn right(is_right: bool, number: u64) -> Result<()> {
-    match is_right {
-        true => Ok(()),
-        false => Err(Error::new(format!("a wrong answer at or near key number {number}"))),
-    }
-}
-
 fn timed(work: impl FnOnce() -> Result<()>) -> Result<Duration> {
     let start = Instant::now();
     work()?;
     Ok(start.elapsed())
 }
+
+#[cfg(test)]
+mod tests;
