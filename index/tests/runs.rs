@@ -99,8 +99,15 @@ fn stress_no_bit_is_lost_when_two_threads_need_a_new_chunk() {
                 scope.spawn(move || {
                     for chunk in 0..SEGMENT_BYTES / CHUNK_BYTES {
                         arrived.fetch_add(1, Ordering::Relaxed);
+                        // Spinning lets both leave together; yielding helps where one core is all there is.
+                        let mut spins = 0;
                         while arrived.load(Ordering::Relaxed) < 2 * (chunk + 1) {
-                            thread::yield_now();
+                            spins += 1;
+                            if spins % 1_000 == 0 {
+                                thread::yield_now()
+                            } else {
+                                std::hint::spin_loop()
+                            }
                         }
                         let offset = chunk * CHUNK_BYTES + offset_in_chunk;
                         // A thread that panicked here would leave the other one waiting.
