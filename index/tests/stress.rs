@@ -144,12 +144,13 @@ impl Round {
 impl Worker<'_> {
     fn step(&mut self, phase: Phase, step: usize) {
         let n = self.random.below(self.round.keys);
+        // The rest of the 16 are look-ups.
         match (phase, self.random.below(16)) {
             (_, 0) => self.shared(),
-            (Phase::Grow, 1..12) | (Phase::Churn, 1..7) => self.install(n),
-            (Phase::Churn, 7..10) => self.remove(n),
-            (Phase::Churn, 10..13) | (Phase::Swap, 1..14) => self.swap(n),
-            (Phase::Delete, 1..14) => self.remove(step % self.round.keys),
+            (Phase::Grow, 1..=11) | (Phase::Churn, 1..=6) => self.install(n),
+            (Phase::Churn, 7..=9) => self.remove(n),
+            (Phase::Churn, 10..=12) | (Phase::Swap, 1..=13) => self.swap(n),
+            (Phase::Delete, 1..=13) => self.remove(step % self.round.keys),
             (_, 14) => self.get_batch(),
             _ => self.get(n),
         }
