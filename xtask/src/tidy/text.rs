@@ -10,6 +10,7 @@ const UNSAFE_FILES: &[&str] = &[
     "bench/src/counting_alloc.rs",
     "index/src/point/bucket/memory.rs",
     "index/src/prefetch.rs",
+    "index/tests/memory.rs",
     "wal/src/vfs/region.rs",
 ];
 
