@@ -1,0 +1,244 @@
+//! One block of a run: sixteen front-coded keys with their hints.
+//!
+//! # Layout
+//! ```text
+//! checksum of what follows: 4 | hints: 5 each | lengths: shared, rest of each key | the rests without gaps
+//! ```
+//! "Shared" is the number of leading bytes that a key has in common with the one before it, 0 for the first; it is
+//! always the largest possible, which the search relies on. The lengths stand together and mostly take one byte each,
+//! so a processor knows where the next keys are before it is done with this one. A hint is 40 bits: present (1),
+//! index in the segment table (16), offset / 8 (23).
+//!
+//! # Failure
+//! Every length is checked against the bytes that are there. Bytes that no builder writes give `None`.
+
+use std::cmp::Ordering;
+
+use super::format::{
+    BLOCK_KEYS, CHECKSUM_BYTES, HINT_BYTES, KEY_BYTES_MAX, read_length, shared_bytes, u32_at,
+};
+use crate::address::Address;
+use crate::ordered::hint::Hint;
+
+const HINT_PRESENT: u64 = 1 << 39;
+const HINT_SEGMENT_SHIFT: u32 = 23;
+const HINT_UNITS: u64 = (1 << HINT_SEGMENT_SHIFT) - 1;
+
+/// Bytes of the key before that a decoder keeps in a register.
+const HEAD: usize = 16;
+/// Bytes that a rest is copied by; the buffer has this much room behind its last key.
+const CHUNK: usize = 32;
+
+/// The bytes of the lengths of a full block if each takes one.
+const SHORT_LENGTHS_BYTES: usize = 2 * BLOCK_KEYS as usize;
+
+/// Shared bytes and the length of the rest, of each key of a block.
+type Lengths = [[u32; 2]; BLOCK_KEYS as usize];
+
+/// Packed hints, one behind the other.
+type Hints = [u8; BLOCK_KEYS as usize * HINT_BYTES];
+
+/// Packs a hint; `segment` is its index in the run's segment table.
+pub(super) fn encode_hint(hint: Option<(u16, Address)>) -> [u8; HINT_BYTES] {
+    let bits = hint.map_or(0, |(segment, address)| {
+        let units = u64::from(address.offset_bytes() / Address::UNIT_BYTES);
+        HINT_PRESENT | u64::from(segment) << HINT_SEGMENT_SHIFT | units
+    });
+    let [a, b, c, d, e, ..] = bits.to_le_bytes();
+    [a, b, c, d, e]
+}
+
+/// A block within the bytes of its run.
+#[derive(Clone, Copy)]
+pub(super) struct Block<'a> {
+    file: &'a [u8],
+    start: usize,
+    end: usize,
+    keys: u32,
+}
+
+impl<'a> Block<'a> {
+    /// The block of so many keys at this place; `None` if the bytes are not there.
+    pub(super) fn new(file: &'a [u8], (start, end): (usize, usize), keys: u32) -> Option<Self> {
+        let least = start.checked_add(CHECKSUM_BYTES + keys as usize * HINT_BYTES)?;
+        (least <= end && end <= file.len()).then_some(Block { file, start, end, keys })
+    }
+
+    pub(super) fn is_intact(&self) -> bool {
+        let content = &self.file[self.start + CHECKSUM_BYTES..self.end];
+        u32_at(self.file, self.start) == Some(crc32c::crc32c(content))
+    }
+
+    fn hints_at(&self) -> usize {
+        self.start + CHECKSUM_BYTES
+    }
+
+    fn lengths_at(&self) -> usize {
+        self.hints_at() + self.keys as usize * HINT_BYTES
+    }
+
+    /// The lengths as they are stored, if all of a full block take one byte each.
+    #[inline(always)]
+    fn short_lengths(&self) -> Option<&'a [u8; SHORT_LENGTHS_BYTES]> {
+        let bytes = self.file.get(self.lengths_at()..)?.first_chunk()?;
+        let short = bytes.iter().fold(0, |all, byte| all | byte) < 0x80;
+        (short && self.keys == BLOCK_KEYS).then_some(bytes)
+    }
+
+    /// The lengths of all keys, and where their rests begin.
+    #[inline(always)]
+    fn lengths(&self) -> Option<(Lengths, usize)> {
+        let mut at = self.lengths_at();
+        let mut lengths = [[0; 2]; BLOCK_KEYS as usize];
+        if let Some(bytes) = self.short_lengths() {
+            for (key, [shared, rest]) in lengths.iter_mut().zip(bytes.as_chunks().0) {
+                *key = [u32::from(*shared), u32::from(*rest)];
+            }
+            return Some((lengths, at + SHORT_LENGTHS_BYTES));
+        }
+        for key in lengths.iter_mut().take(self.keys as usize) {
+            *key = [read_length(self.file, &mut at)?, read_length(self.file, &mut at)?];
+        }
+        Some((lengths, at))
+    }
+
+    /// The first key, which is there in full.
+    pub(super) fn first_key(&self) -> Option<&'a [u8]> {
+        let (at, length) = match self.short_lengths() {
+            Some([_, length, ..]) => (self.lengths_at() + SHORT_LENGTHS_BYTES, u32::from(*length)),
+            None => {
+                let ([[_, length], ..], at) = self.lengths()?;
+                (at, length)
+            }
+        };
+        self.file.get(at..at + length as usize)
+    }
+
+    /// The number of keys that are below `key`, or with `or_equal` not above it.
+    ///
+    /// It builds no key: what the search knows is how many bytes the key before shares with the one that is sought
+    /// (`matched`), and that it is below. A key that shares more with the one before is below for the same byte, one
+    /// that shares less is above, and only one that shares as much has to be looked at.
+    pub(super) fn count_below(&self, key: &[u8], or_equal: bool) -> Option<u32> {
+        let (lengths, mut at) = self.lengths()?;
+        let mut matched = 0;
+        for (n, [shared, length]) in (0..self.keys).zip(lengths) {
+            let (shared, length) = (shared as usize, length as usize);
+            if shared < matched {
+                return Some(n);
+            }
+            if shared == matched {
+                let (mine, sought) = (self.file.get(at..at + length)?, key.get(matched..)?);
+                let same = shared_bytes(mine, sought);
+                match mine[same..].first().cmp(&sought[same..].first()) {
+                    Ordering::Less => matched += same,
+                    Ordering::Equal => return Some(n + u32::from(or_equal)),
+                    Ordering::Greater => return Some(n),
+                }
+            }
+            at += length;
+        }
+        Some(self.keys)
+    }
+
+    /// Decodes all keys into `decoded`, replacing what was there.
+    ///
+    /// The first [`HEAD`] bytes of the key before are kept in a register (`head`): loading them from the buffer would
+    /// have to wait until the two stores that wrote them are through.
+    pub(super) fn decode(&self, decoded: &mut Decoded) -> Option<()> {
+        let (lengths, mut at) = self.lengths()?;
+        let (mut previous, mut start, mut head) = (0, 0, 0u128);
+        for (n, [shared, length]) in lengths.into_iter().enumerate().take(self.keys as usize) {
+            let (shared, length) = (shared as usize, length as usize);
+            let fits = shared <= start - previous && length <= self.end.checked_sub(at)?;
+            if !fits || shared + length > KEY_BYTES_MAX {
+                return None;
+            }
+            let end = start + shared + length;
+            decoded.reserve(end);
+            if shared < HEAD
+                && length <= CHUNK
+                && let Some(rest) = self.file[at..].first_chunk::<CHUNK>()
+            {
+                let kept = head & !(u128::MAX << (8 * shared));
+                decoded.bytes[start..start + HEAD].copy_from_slice(&kept.to_le_bytes());
+                let rest_start = start + shared;
+                decoded.bytes[rest_start..rest_start + CHUNK].copy_from_slice(rest);
+                head = kept | u128::from_le_bytes(*rest.first_chunk()?) << (8 * shared);
+            } else {
+                decoded.bytes.copy_within(previous..previous + shared, start);
+                decoded.copy_from(self.file, at, start + shared, length);
+                head = u128::from_le_bytes(*decoded.bytes[start..].first_chunk()?);
+            }
+            at += length;
+            (previous, start) = (start, end);
+            decoded.ends[n] = end as u32;
+        }
+        decoded.hints = *self.file.get(self.hints_at()..)?.first_chunk()?;
+        (at == self.end).then_some(())
+    }
+}
+
+/// The keys of one block in full, and its hints, in a buffer that is used again.
+#[derive(Debug)]
+pub(super) struct Decoded {
+    /// Initialised throughout, and longer than its content by at least [`CHUNK`].
+    bytes: Vec<u8>,
+    ends: [u32; BLOCK_KEYS as usize],
+    hints: Hints,
+}
+
+impl Decoded {
+    pub(super) fn new() -> Self {
+        Decoded {
+            bytes: Vec::new(),
+            ends: Default::default(),
+            hints: [0; BLOCK_KEYS as usize * HINT_BYTES],
+        }
+    }
+
+    /// A key of the block that was decoded last; `n` is below its number of keys.
+    #[inline]
+    pub(super) fn get(&self, n: usize) -> &[u8] {
+        let start = if n == 0 { 0 } else { self.ends[n - 1] };
+        &self.bytes[start as usize..self.ends[n] as usize]
+    }
+
+    /// The hint of a key; `None` if it has none, or one that no builder writes.
+    #[inline]
+    pub(super) fn hint(&self, n: usize, segments: &[(u64, u16)]) -> Option<Hint> {
+        let [a, b, c, d, e] = *self.hints[n * HINT_BYTES..].first_chunk::<HINT_BYTES>()?;
+        let bits = u64::from_le_bytes([a, b, c, d, e, 0, 0, 0]);
+        if bits & HINT_PRESENT == 0 {
+            return None;
+        }
+        let (segment, slot) = *segments.get((bits >> HINT_SEGMENT_SHIFT) as usize & 0xFFFF)?;
+        let address = u64::from(slot) << HINT_SEGMENT_SHIFT | bits & HINT_UNITS;
+        Some(Hint { segment, address: Address::from_bits(address)? })
+    }
+
+    /// Makes room for this many bytes of content. They are at most 16 keys, so about 1 MiB.
+    #[inline(always)]
+    fn reserve(&mut self, bytes: usize) {
+        if self.bytes.len() < bytes + CHUNK {
+            self.grow(bytes);
+        }
+    }
+
+    #[cold]
+    fn grow(&mut self, bytes: usize) {
+        self.bytes.resize((bytes + CHUNK).next_power_of_two(), 0);
+    }
+
+    /// Copies bytes of the run, a whole chunk if `length` is below that: what follows overwrites the surplus.
+    #[inline(always)]
+    fn copy_from(&mut self, file: &[u8], from: usize, to: usize, length: usize) {
+        if length <= CHUNK
+            && let Some(chunk) = file[from..].first_chunk::<CHUNK>()
+        {
+            self.bytes[to..to + CHUNK].copy_from_slice(chunk);
+        } else {
+            self.bytes[to..to + length].copy_from_slice(&file[from..from + length]);
+        }
+    }
+}
