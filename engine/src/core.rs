@@ -16,6 +16,7 @@ use std::sync::{Arc, OnceLock, RwLock};
 use crate::address::{Address, SlotTable};
 use crate::catalog::Catalog;
 use crate::error::{ClosedReason, Error, ErrorKind, Result};
+use crate::in_flight::InFlight;
 use crate::log::Log;
 use crate::options::Options;
 use crate::parts::{Clock, Index};
@@ -27,6 +28,8 @@ pub(crate) struct Core {
     pub(crate) log: Log,
     pub(crate) index: Arc<Index>,
     pub(crate) slots: SlotTable,
+    /// Batches that are on their way into the index.
+    pub(crate) in_flight: InFlight,
     pub(crate) catalog: Catalog,
     pub(crate) options: Options,
     pub(crate) counters: Counters,
@@ -67,6 +70,7 @@ impl Core {
             log,
             index: Arc::new(index),
             slots: SlotTable::new(),
+            in_flight: InFlight::new(),
             catalog,
             options,
             counters: Counters::default(),

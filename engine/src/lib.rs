@@ -43,9 +43,12 @@ pub mod config;
 mod core;
 mod db;
 pub mod error;
+mod in_flight;
 mod install;
 mod keyspace;
 mod log;
+#[cfg(all(test, loom))]
+mod loom_models;
 mod memory_log;
 mod open;
 mod options;
