@@ -10,9 +10,12 @@
 
 pub(crate) mod batch;
 pub(crate) mod btree;
+pub(crate) mod hint;
 pub(crate) mod owner;
 pub(crate) mod range;
 pub(crate) mod stats;
+#[cfg_attr(not(test), expect(dead_code, reason = "the kind that consists of runs comes next"))]
+pub(crate) mod run;
 
 use crate::error::Result;
 use batch::KeyBatch;
