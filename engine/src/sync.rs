@@ -3,7 +3,14 @@
 //! Invariants: the state behind every lock of this crate is valid at each unlock, so a panic of a holder says nothing
 //! about it.
 
-use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::io;
+use std::sync::{
+    Condvar, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
+};
+use std::time::Duration;
+
+/// A running thread of the engine.
+pub(crate) type Thread = std::thread::JoinHandle<()>;
 
 pub(crate) fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -15,6 +22,31 @@ pub(crate) fn read<T: ?Sized>(lock: &RwLock<T>) -> RwLockReadGuard<'_, T> {
 
 pub(crate) fn write<T: ?Sized>(lock: &RwLock<T>) -> RwLockWriteGuard<'_, T> {
     lock.write().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Waits on a condition variable, for at most `timeout` if there is one; true when that is over.
+pub(crate) fn wait_for<'a, T>(
+    condvar: &Condvar,
+    guard: MutexGuard<'a, T>,
+    timeout: Option<Duration>,
+) -> (MutexGuard<'a, T>, bool) {
+    match timeout {
+        None => (condvar.wait(guard).unwrap_or_else(PoisonError::into_inner), false),
+        Some(timeout) => {
+            let waited = condvar.wait_timeout(guard, timeout);
+            let (guard, outcome) = waited.unwrap_or_else(PoisonError::into_inner);
+            (guard, outcome.timed_out())
+        }
+    }
+}
+
+/// Starts a named thread.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "this is the seam: the one place of the engine that starts threads"
+)]
+pub(crate) fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> io::Result<Thread> {
+    std::thread::Builder::new().name(name.to_owned()).spawn(body)
 }
 
 /// What the protocols of `loom_models` are made of: std in production, loom under `--cfg loom`.

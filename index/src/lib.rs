@@ -83,6 +83,8 @@ pub use ordered::range::{KeyRange, prefix_end};
 #[cfg(feature = "ordered")]
 pub use ordered::run::{RamRuns, RunBytes, RunStore};
 #[cfg(feature = "ordered")]
+pub use ordered::runs::{RunsOptions, RunsOrdered};
+#[cfg(feature = "ordered")]
 pub use ordered::stats::OrderStats;
 #[cfg(feature = "ordered")]
 pub use ordered::{Direction, KeyCursor, OrderedIndex};

@@ -13,9 +13,9 @@ pub(crate) mod btree;
 pub(crate) mod hint;
 pub(crate) mod owner;
 pub(crate) mod range;
-pub(crate) mod stats;
-#[cfg_attr(not(test), expect(dead_code, reason = "the kind that consists of runs comes next"))]
 pub(crate) mod run;
+pub(crate) mod runs;
+pub(crate) mod stats;
 
 use crate::error::Result;
 use batch::KeyBatch;

@@ -11,8 +11,9 @@
 //! A damaged run answers `Corruption` once; background work then takes the keys of the keyspace from the records. While
 //! it walks over them every put announces its key, for a walk may miss an entry that changes meanwhile.
 
-use std::sync::Arc;
-use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use std::collections::BTreeSet;
+use std::sync::Mutex;
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
 use std::sync::atomic::{AtomicBool, AtomicU64};
 
 use cortenkv_index::{
@@ -20,16 +21,18 @@ use cortenkv_index::{
 };
 
 use super::dead::DeadTable;
-use super::index::{BATCH, Index, ours, to_theirs};
+use super::index::{ours, to_theirs};
 use crate::address::Address;
 use crate::core::Core;
+use crate::places::State;
 use crate::error::{Error, Result};
 use crate::options::IndexOptions;
 use crate::parts::RunFiles;
 use crate::range::{Direction, KeyRange};
-use crate::record::{KeyspaceId, RecordRef};
-use crate::records::{Probed, Records};
+use crate::read_many::BATCH_KEYS;
+use crate::record::KeyspaceId;
 use crate::stats::IndexStats;
+use crate::sync::lock;
 use crate::ttl;
 
 /// LIMIT: a keyspace is sealed, merged and split in steps; so many inserts may wait for the next look.
@@ -44,8 +47,18 @@ struct Kept {
     files: RunFiles,
     /// Inserts since background work last looked.
     inserts: AtomicU64,
+    /// Keyspaces whose runs are damaged.
+    damaged: Mutex<Damaged>,
+    /// True while every put announces its key.
     is_rebuilding: AtomicBool,
     rebuilds: AtomicU64,
+}
+
+#[derive(Default)]
+struct Damaged {
+    keyspaces: BTreeSet<KeyspaceId>,
+    /// The wait for those that may not know of it yet.
+    grace: Option<Grace>,
 }
 
 impl KeyOrder {
@@ -63,6 +76,7 @@ impl KeyOrder {
             dead: DeadTable::new(),
             files,
             inserts: AtomicU64::new(0),
+            damaged: Mutex::default(),
             is_rebuilding: AtomicBool::new(false),
             rebuilds: AtomicU64::new(0),
         }))
@@ -117,9 +131,11 @@ impl KeyOrder {
         })
     }
 
-    /// True when enough was inserted for background work to have something to do.
+    /// True when enough was inserted for background work to have something to do, or something is damaged.
+    #[inline]
     pub(crate) fn wants_work(&self) -> bool {
-        self.0.as_ref().is_some_and(|kept| kept.inserts.load(Relaxed) >= WAKE_INSERTS)
+        // ORDERING: SeqCst, as `Background::wake` says.
+        self.0.as_ref().is_some_and(|kept| kept.inserts.load(SeqCst) >= WAKE_INSERTS || kept.is_damaged())
     }
 
     /// Inserts since this was last asked.
@@ -129,7 +145,7 @@ impl KeyOrder {
 
     /// True while background work waits for pins to go.
     pub(crate) fn is_waiting(&self) -> bool {
-        self.0.as_ref().is_some_and(|kept| kept.keys.stats().sealed_keys > 0)
+        self.0.as_ref().is_some_and(|kept| kept.is_damaged() || kept.keys.stats().sealed_keys > 0)
     }
 
     /// One bounded unit of background work; true if there is more to do now. The caller holds no pin.
@@ -138,7 +154,15 @@ impl KeyOrder {
     /// `Corruption` if a run is damaged.
     pub(crate) fn maintain(&self, core: &Core) -> Result<bool> {
         let Some(kept) = &self.0 else { return Ok(false) };
-        Ok(kept.keys.maintain(&Owner { core, index: &core.index })?)
+        if kept.is_damaged() {
+            return kept.rebuild(core);
+        }
+        Ok(kept.keys.maintain(&Owner(core)).inspect_err(|error| {
+            if error.kind() == cortenkv_index::ErrorKind::Corruption {
+                // It does not say of which.
+                lock(&kept.damaged).keyspaces.extend(core.catalog.ids());
+            }
+        })?)
     }
 
     /// Takes the keys of a keyspace, in strict order, in the place of all runs.
@@ -153,32 +177,11 @@ impl KeyOrder {
         Ok(kept.keys.rebuild(keyspace, &mut keys)?)
     }
 
-    /// Takes the keys of a keyspace from the records, in the place of all runs. The caller holds no pin.
-    ///
-    /// # Errors
-    /// `Corruption` when a record cannot be read: its key is not known then. The keys that are known are there all the same.
-    pub(crate) fn rebuild(&self, core: &Core, keyspace: KeyspaceId) -> Result<()> {
-        let Some(kept) = &self.0 else { return Ok(()) };
-        // ORDERING: Release, pairs with the load in `announce`. Whoever missed it holds a pin, which is waited for: its
-        // change is over before the walk begins.
-        kept.is_rebuilding.store(true, Release);
-        let grace = Grace::begin();
-        while !grace.is_over() {
-            std::thread::yield_now();
+    /// A walk met damage: background work rebuilds the keyspace.
+    pub(crate) fn note_damage(&self, keyspace: KeyspaceId) {
+        if let Some(kept) = &self.0 {
+            lock(&kept.damaged).keyspaces.insert(keyspace);
         }
-        let mut keys = Vec::new();
-        let mut walked = false;
-        let mut sorted = std::iter::from_fn(|| {
-            if !walked {
-                walked = true;
-                keys = live_keys(core, keyspace);
-            }
-            keys.pop()
-        });
-        let rebuilt = kept.keys.rebuild(keyspace, &mut sorted);
-        kept.is_rebuilding.store(false, Release);
-        kept.rebuilds.fetch_add(1, Relaxed);
-        Ok(rebuilt?)
     }
 
     pub(crate) fn stats(&self) -> IndexStats {
@@ -205,41 +208,65 @@ impl KeyOrder {
     }
 }
 
+impl Kept {
+    fn is_damaged(&self) -> bool {
+        !lock(&self.damaged).keyspaces.is_empty()
+    }
+
+    /// Takes the keys of a damaged keyspace from the records, in the place of its runs. False while it waits for pins.
+    fn rebuild(&self, core: &Core) -> Result<bool> {
+        let mut damaged = lock(&self.damaged);
+        let Some(&keyspace) = damaged.keyspaces.first() else { return Ok(false) };
+        // ORDERING: Release, pairs with the load in `announce`. Whoever missed it holds a pin, which is waited for: its
+        // change is over before the walk begins.
+        self.is_rebuilding.store(true, Release);
+        if !damaged.grace.get_or_insert_with(Grace::begin).is_over() {
+            return Ok(false);
+        }
+        let mut keys = None;
+        let mut sorted =
+            std::iter::from_fn(|| keys.get_or_insert_with(|| live_keys(core, keyspace)).pop());
+        self.keys.rebuild(keyspace, &mut sorted)?;
+        self.rebuilds.fetch_add(1, Relaxed);
+        damaged.keyspaces.remove(&keyspace);
+        if damaged.keyspaces.is_empty() {
+            damaged.grace = None;
+            self.is_rebuilding.store(false, Release);
+        }
+        Ok(true)
+    }
+}
+
 /// The keys of a keyspace whose newest record is a put that has not expired, the highest first.
 fn live_keys(core: &Core, keyspace: KeyspaceId) -> Vec<(Vec<u8>, Option<Hint>)> {
     let mut keys = Vec::new();
     let now_ms = core.now_ms();
     core.index.for_each(&mut |address| {
-        let location = core.slots.location(address);
-        // What cannot be read names no key; a get of it answers the error, as long as somebody knows the key.
-        let read = core.log.read_with(location, |record| {
+        // What cannot be read names no key. A get of it answers the error, to whoever knows the key.
+        let read = core.read_at(address, |record, _| {
             let is_live = record.keyspace == keyspace
                 && !record.tombstone
                 && !ttl::is_expired(record.expires_at_ms, now_ms);
-            is_live.then(|| record.key.to_vec())
+            is_live.then(|| (record.key.to_vec(), record.location.segment))
         });
-        if let Ok(Some(Some(key))) = read {
-            let address = to_theirs(address);
-            keys.push((key, Some(Hint { segment: location.segment, address })));
+        if let Ok(Some(Some((key, segment)))) = read {
+            keys.push((key, Some(Hint { segment, address: to_theirs(address) })));
         }
     });
     // An entry may be named twice, and a record that could not be read when its successor came stands beside it.
     keys.sort_unstable_by(|(a, _), (b, _)| b.cmp(a));
     keys.dedup_by(|(a, hint), (b, kept)| {
-        let same = a == b;
-        if same && hint != kept {
+        let is_same = a == b;
+        if is_same && hint != kept {
             *kept = None;
         }
-        same
+        is_same
     });
     keys
 }
 
 /// The database, as merges see it.
-struct Owner<'a> {
-    core: &'a Core,
-    index: &'a Index,
-}
+struct Owner<'a>(&'a Core);
 
 impl KeyOwner for Owner<'_> {
     fn states(
@@ -249,38 +276,22 @@ impl KeyOwner for Owner<'_> {
         states: &mut Vec<KeyState>,
     ) -> cortenkv_index::Result<()> {
         states.clear();
-        let now_ms = self.core.now_ms();
-        for first in (0..keys.len()).step_by(BATCH) {
-            let _pin = cortenkv_index::pin();
-            let key = |n: usize| keys.get(first + n).unwrap_or_default();
-            let mut newest = [const { None }; BATCH];
-            let newest = &mut newest[..BATCH.min(keys.len() - first)];
-            let unsure = self.index.locate(keyspace, key, newest, self.core);
-            for (n, address) in newest.iter().enumerate() {
-                states.push(match *address {
-                    None if unsure & 1 << n != 0 => KeyState::Live(None),
-                    None => KeyState::Dead,
-                    Some(address) => self.state(keyspace, key(n), address, now_ms),
+        let mut all = keys.iter();
+        let mut chunk = Vec::with_capacity(BATCH_KEYS);
+        while all.len() > 0 {
+            chunk.clear();
+            chunk.extend(all.by_ref().take(BATCH_KEYS));
+            self.0.key_states(keyspace, &chunk, &mut |state| {
+                states.push(match state {
+                    State::Dead => KeyState::Dead,
+                    State::Live { place: None } => KeyState::Live(None),
+                    State::Live { place: Some((segment, address)) } => {
+                        KeyState::Live(Some(Hint { segment, address: to_theirs(address) }))
+                    }
                 });
-            }
+            });
         }
         Ok(())
-    }
-}
-
-impl Owner<'_> {
-    fn state(&self, keyspace: u32, key: &[u8], address: Address, now_ms: u64) -> KeyState {
-        match self.core.probe(address, keyspace, key) {
-            Probed::Same { rank, expires_at_ms } => {
-                if rank.tombstone || ttl::is_expired(expires_at_ms, now_ms) {
-                    return KeyState::Dead;
-                }
-                let segment = rank.location.segment;
-                KeyState::Live(Some(Hint { segment, address: to_theirs(address) }))
-            }
-            // Replaced since, or not to be read: whoever scans will see.
-            Probed::Other | Probed::Gone | Probed::Unreadable => KeyState::Live(None),
-        }
     }
 }
 

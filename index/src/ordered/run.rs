@@ -35,7 +35,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, AtomicU32, AtomicU64, Ordering};
 
 use block::Block;
-#[cfg_attr(not(test), expect(unused_imports, reason = "as above"))]
 pub(crate) use build::RunBuilder;
 pub(crate) use cursor::RunCursor;
 use format::{BLOCK_KEYS, FENCE_BYTES, GROUP_BLOCKS, Group, Layout, SEGMENT_BYTES, corruption};
