@@ -1,10 +1,10 @@
 //! The adapter to the point index of `cortenkv-index`, with key order beside it where the build has it.
 //!
 //! # Concurrency
-//! One reader-writer lock around both: an installation holds it for writing from its first record to its last, so that
-//! a get sees whole commits (rule 13).
+//! One installation at a time, so that key order follows the point index. Readers take no lock here, and see whole
+//! commits by what `in_flight.rs` says (rule 13).
 
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, Mutex};
 
 use cortenkv_index::{BTreePoint, NewEntry, Outcome, PointIndex, Version};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
@@ -14,33 +14,33 @@ use crate::core::{Installed, Probe};
 use crate::error::Result;
 use crate::parts::ordered::KeyOrder;
 use crate::range::{Direction, KeyRange, KeySource};
+use crate::read_many::{BATCH_KEYS, Candidates};
 use crate::record::{KeyspaceId, Rank, RecordRef};
-use crate::sync::{read, write};
+use crate::sync::lock;
 
 /// From the hash of a key to the address of its newest record; keys are compared in the log.
 pub(crate) struct Index {
     hash_seed: u64,
     point: BTreePoint,
     order: KeyOrder,
-    commits: RwLock<()>,
+    installing: Mutex<()>,
 }
 
 impl Index {
     pub(crate) fn new(hash_seed: u64) -> Self {
         let (point, order) = (BTreePoint::new(), KeyOrder::default());
-        Index { hash_seed, point, order, commits: RwLock::default() }
+        Index { hash_seed, point, order, installing: Mutex::default() }
     }
 
-    /// Offers records, all visible together, and tells what became of each.
+    /// Offers records one after the other, and tells what became of each.
     pub(crate) fn install<'a>(
         &self,
         records: impl Iterator<Item = (RecordRef<'a>, Address)>,
         probe: &dyn Fn(Address, KeyspaceId, &[u8]) -> Probe,
-        forgets_tombstones: bool,
         mut told: impl FnMut(&RecordRef<'a>, Address, Installed),
     ) {
         let locate = |address, keyspace, key: &[u8]| theirs(probe(ours(address), keyspace, key));
-        let _whole_commits = write(&self.commits);
+        let _one_at_a_time = lock(&self.installing);
         for (record, address) in records {
             let hash = self.hash(record.keyspace, record.key);
             let new = NewEntry {
@@ -52,9 +52,6 @@ impl Index {
             };
             let outcome = installed(self.point.install(&new, &locate, &mut |_| {}));
             self.follow(&record, outcome);
-            if forgets_tombstones && record.tombstone && outcome != Installed::Stale {
-                self.point.remove(hash, to_theirs(address));
-            }
             told(&record, address, outcome);
         }
     }
@@ -73,15 +70,42 @@ impl Index {
         }
     }
 
-    /// Finds the record of a key; `verify` reads it.
+    /// Takes out the entry of a key, if it still has this address.
+    pub(crate) fn remove(&self, keyspace: KeyspaceId, key: &[u8], address: Address) {
+        self.point.remove(self.hash(keyspace, key), to_theirs(address));
+    }
+
+    /// Finds the record of a key; `verify` reads it, under no lock.
+    #[inline]
     pub(crate) fn find(
         &self,
         keyspace: KeyspaceId,
         key: &[u8],
-        verify: &mut dyn FnMut(Address) -> Probe,
+        mut verify: impl FnMut(Address) -> Probe,
     ) {
-        let _whole_commits = read(&self.commits);
         self.point.get(self.hash(keyspace, key), &mut |address| theirs(verify(ours(address))));
+    }
+
+    /// [`find`](Self::find) for at most [`BATCH_KEYS`] keys, their memory asked for ahead.
+    pub(crate) fn find_batch<K: AsRef<[u8]>>(
+        &self,
+        keyspace: KeyspaceId,
+        keys: &[K],
+        candidates: &mut dyn Candidates,
+    ) {
+        let mut hashes = [0; BATCH_KEYS];
+        let hashes = &mut hashes[..keys.len()];
+        for (hash, key) in hashes.iter_mut().zip(keys) {
+            *hash = self.hash(keyspace, key.as_ref());
+        }
+        let mut found = Vec::with_capacity(keys.len());
+        // The sorted sets have no moment at which they know an address and are not about to ask for it.
+        let verify = &mut |n, address| {
+            let address = ours(address);
+            candidates.prefetch(n, address);
+            theirs(candidates.probe(n, address))
+        };
+        self.point.get_batch(hashes, verify, &mut found);
     }
 
     /// A walk over the keys of a keyspace.
@@ -105,21 +129,26 @@ impl Index {
     }
 }
 
+#[inline]
 fn ours(address: cortenkv_index::Address) -> Address {
     address.to_bits().into()
 }
 
+#[inline]
 fn to_theirs(address: Address) -> cortenkv_index::Address {
     cortenkv_index::Address::from_bits(address.into()).expect("both pack into 39 bits")
 }
 
+#[inline]
 fn theirs(probe: Probe) -> cortenkv_index::Probe {
     match probe {
         Probe::Same(rank) => cortenkv_index::Probe::Same(version(rank)),
         Probe::Other => cortenkv_index::Probe::Other,
+        Probe::Gone => cortenkv_index::Probe::Gone,
     }
 }
 
+#[inline]
 fn version(rank: Rank) -> Version {
     let Rank { seq, tombstone, location: Location { segment, .. } } = rank;
     Version { seq, tombstone, segment }
