@@ -4,22 +4,23 @@
 //! `write.rs` and `read.rs` hold the two paths through it, `install.rs` the way from the log into the index.
 //!
 //! # Concurrency
-//! Reads take the read lock of the index. Writers share the gate; a conditional commit has it alone.
+//! Reads take no lock. Writers share the gate; a conditional commit has it alone.
 //!
 //! # Failure
 //! One latch: the first failure that leaves memory and disk apart refuses every later write. Reads go on.
 
 use std::sync::atomic::AtomicBool;
-use std::sync::atomic::Ordering::{AcqRel, Acquire};
+use std::sync::atomic::Ordering::{AcqRel, Acquire, Release};
 use std::sync::{Arc, OnceLock, RwLock};
 
-use crate::address::{Address, SlotTable};
+use crate::address::{Address, Location, SlotTable};
 use crate::catalog::Catalog;
 use crate::error::{ClosedReason, Error, ErrorKind, Result};
 use crate::in_flight::InFlight;
 use crate::log::Log;
 use crate::options::Options;
 use crate::parts::{Clock, Index};
+use crate::pinned::Source;
 use crate::record::{Rank, RecordRef, SeqNo};
 use crate::stats::{Counters, OpenReport};
 
@@ -40,6 +41,8 @@ pub(crate) struct Core {
     pub(crate) unsettled: AtomicBool,
     closed: AtomicBool,
     latch: OnceLock<Error>,
+    /// True once a record could not be read while its successor was installed: it may stand beside it in the index.
+    met_unreadable: AtomicBool,
 }
 
 /// What the index is told about a record that it has an address of.
@@ -49,6 +52,8 @@ pub(crate) enum Probe {
     Same(Rank),
     /// It belongs to another key, or cannot be read.
     Other,
+    /// The record is no more: the index is looked at again.
+    Gone,
 }
 
 /// What became of a record that was offered to the index.
@@ -79,6 +84,7 @@ impl Core {
             unsettled: AtomicBool::new(false),
             closed: AtomicBool::new(false),
             latch: OnceLock::new(),
+            met_unreadable: AtomicBool::new(false),
         }
     }
 
@@ -153,15 +159,25 @@ impl Core {
     pub(crate) fn install<'a>(&self, records: impl Iterator<Item = RecordRef<'a>>) {
         let forgets_tombstones = self.log.forgets_tombstones();
         let mut dead = Vec::new();
-        let addressed = records.filter_map(|record| match self.slots.address(record.location) {
-            Ok(address) => Some((record, address)),
-            Err(full) => {
-                self.poison(&full);
-                None
+        let mut under_way = None;
+        let addressed = records.filter_map(|record| {
+            if under_way.as_ref().is_none_or(|(seq, _)| *seq != record.seq) {
+                // The guard of the commit before goes first.
+                under_way = None;
+                let guard = || (record.seq, self.in_flight.begin(record.seq, record.seq));
+                under_way = record.in_batch.then(guard);
+            }
+            match self.address_of(record.location) {
+                Ok(address) => Some((record, address)),
+                Err(full) => {
+                    self.poison(&full);
+                    None
+                }
             }
         });
         let probe = |address, keyspace, key: &[u8]| self.probe(address, keyspace, key);
-        self.index.install(addressed, &probe, forgets_tombstones, |record, address, outcome| {
+        let mut tombstones = Vec::new();
+        self.index.install(addressed, &probe, |record, address, outcome| {
             self.counters.installed(record.tombstone, outcome, forgets_tombstones);
             match outcome {
                 Installed::Inserted | Installed::Present => {}
@@ -169,19 +185,57 @@ impl Core {
                 Installed::Stale => dead.push(address),
             }
             if forgets_tombstones && record.tombstone && outcome != Installed::Stale {
-                dead.push(address);
+                tombstones.push((*record, address));
             }
         });
+        drop(under_way);
+        for (record, address) in tombstones {
+            self.index.remove(record.keyspace, record.key, address);
+            dead.push(address);
+        }
         dead.into_iter().for_each(|address| self.log.forget(self.slots.location(address)));
     }
 
-    fn probe(&self, address: Address, keyspace: u32, key: &[u8]) -> Probe {
-        let location = self.slots.location(address);
-        let probed = self.log.read_with(location, |record| {
+    /// The address of a record, for the index.
+    pub(crate) fn address_of(&self, location: Location) -> Result<Address> {
+        self.slots.address(location, |id| self.log.segment(id))
+    }
+
+    /// What the index asks while it installs.
+    pub(crate) fn probe(&self, address: Address, keyspace: u32, key: &[u8]) -> Probe {
+        let probed = self.read_at(address, |record, _| {
             let same = record.keyspace == keyspace && record.key == key;
             if same { Probe::Same(record.rank()) } else { Probe::Other }
         });
-        // An unreadable record stays in the index beside the new one, so that its key answers the error.
-        probed.ok().flatten().unwrap_or(Probe::Other)
+        match probed {
+            Ok(probe) => probe.unwrap_or(Probe::Gone),
+            Err(_) => {
+                // It stays in the index beside the new one, so that its key answers the error.
+                // ORDERING: Release, pairs with the load in `met_unreadable`, and precedes the entry of the successor.
+                self.met_unreadable.store(true, Release);
+                Probe::Other
+            }
+        }
+    }
+
+    /// Shows the record at an address; `None` when there is none any more.
+    #[inline]
+    pub(crate) fn read_at<R>(
+        &self,
+        address: Address,
+        show: impl FnOnce(&RecordRef<'_>, Source<'_>) -> R,
+    ) -> Result<Option<R>> {
+        match self.slots.segment(address) {
+            Some(segment) => self.log.read_with(segment, address.offset(), show),
+            None => Ok(None),
+        }
+    }
+
+    /// True when a key may have several entries in the index.
+    #[inline]
+    pub(crate) fn met_unreadable(&self) -> bool {
+        // ORDERING: Acquire, pairs with the store in `probe`. Whoever starts after the successor was installed sees it;
+        // whoever runs beside that may answer either record.
+        self.met_unreadable.load(Acquire)
     }
 }

@@ -22,6 +22,7 @@ use crate::log::Log;
 use crate::open::Builder;
 use crate::options::PutOptions;
 use crate::parts;
+use crate::pinned::PinnedValue;
 use crate::read::Entry;
 use crate::record::SeqNo;
 use crate::scan::{Keys, Scan};
@@ -204,6 +205,7 @@ impl Db {
             last_seq: core.log.last_seq(),
             durable_seq: core.log.durable_seq(),
             index_bytes: core.index.memory_bytes(),
+            pinned_bytes: core.counters.pinned_bytes.load(Relaxed),
             log: core.log.stats(),
             open: self.open_report(),
         }
@@ -245,6 +247,20 @@ impl Db {
         self.default.get(key)
     }
 
+    /// See [`Keyspace::get_with`].
+    pub fn get_with<R>(
+        &self,
+        key: impl AsRef<[u8]>,
+        f: impl FnOnce(&[u8]) -> R,
+    ) -> Result<Option<R>> {
+        self.default.get_with(key, f)
+    }
+
+    /// See [`Keyspace::get_pinned`].
+    pub fn get_pinned(&self, key: impl AsRef<[u8]>) -> Result<Option<PinnedValue>> {
+        self.default.get_pinned(key)
+    }
+
     /// See [`Keyspace::get_entry`].
     pub fn get_entry(&self, key: impl AsRef<[u8]>) -> Result<Option<Entry>> {
         self.default.get_entry(key)
@@ -261,6 +277,15 @@ impl Db {
         keys: impl IntoIterator<Item = K>,
     ) -> Result<Vec<Option<Bytes>>> {
         self.default.multi_get(keys)
+    }
+
+    /// See [`Keyspace::multi_get_with`].
+    pub fn multi_get_with<K: AsRef<[u8]>>(
+        &self,
+        keys: impl IntoIterator<Item = K>,
+        f: impl FnMut(usize, Option<&[u8]>),
+    ) -> Result<()> {
+        self.default.multi_get_with(keys, f)
     }
 
     /// See [`Keyspace::compare_and_swap`].

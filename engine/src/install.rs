@@ -87,6 +87,7 @@ impl ReplayTable {
             tombstone: rank.tombstone,
             // What the index does not keep.
             expires_at_ms: None,
+            in_batch: false,
             key,
             value: &[],
         })
@@ -114,7 +115,8 @@ mod tests {
 
     fn record(key: &[u8], seq: u64, tombstone: bool, segment: u64) -> RecordRef<'_> {
         let location = Location { segment, offset: 0 };
-        RecordRef { location, seq, keyspace: 0, tombstone, expires_at_ms: None, key, value: b"" }
+        let (keyspace, expires_at_ms, in_batch, value) = (0, None, false, &b""[..]);
+        RecordRef { location, seq, keyspace, tombstone, expires_at_ms, in_batch, key, value }
     }
 
     // Rule 1: by seq, never by position, and the tombstone on equal seq.

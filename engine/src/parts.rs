@@ -52,7 +52,9 @@ mod ordered;
 pub mod conformance;
 
 pub(crate) use clock::{Clock, SystemClock};
-pub(crate) use durable::{DurableLog, Manifest, Platform, open_durable};
+pub(crate) use durable::{
+    DurableLog, DurableSegment, Manifest, PinnedBytes, Platform, open_durable,
+};
 pub(crate) use index::Index;
 
 /// What users see of the parts.

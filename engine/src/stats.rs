@@ -1,5 +1,6 @@
 //! What a database tells about itself: figures, the report of its opening, the progress of it, the parts of the build.
 
+use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -48,6 +49,9 @@ pub struct Stats {
     pub durable_seq: SeqNo,
     /// Memory of the index in bytes, estimated.
     pub index_bytes: u64,
+    /// Bytes of values that are pinned: by `get_pinned`, and by `get` of values beyond 64 KiB. Each keeps its whole
+    /// segment mapped.
+    pub pinned_bytes: u64,
     /// The log.
     pub log: LogStats,
     /// How the database was opened.
@@ -153,6 +157,8 @@ pub struct Progress {
 pub(crate) struct Counters {
     pub(crate) keys: AtomicU64,
     pub(crate) tombstones: AtomicU64,
+    /// Shared with the pinned values, which may outlive the database.
+    pub(crate) pinned_bytes: Arc<AtomicU64>,
 }
 
 impl Counters {

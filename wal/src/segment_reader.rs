@@ -11,8 +11,6 @@ use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
 
-use bytes::Bytes;
-
 use crate::error::{ClosedReason, Error, Result};
 use crate::record::RecordRef;
 use crate::segment::{Checksum, Segment};
@@ -39,7 +37,8 @@ use crate::vfs::ForkSentinel;
 ///
 /// let Location { segment, offset } = places.lock().unwrap()[0];
 /// let reader = wal.segment(segment).expect("it has a record");
-/// let pinned = reader.read_with(offset, |record| reader.pin(&record))?;
+/// let pinned = reader.read_with(offset, |record| reader.pin(offset, record.value))?;
+/// let pinned = pinned.expect("it is not compressed");
 /// drop((wal, reader));
 /// assert_eq!(*pinned, *b"value");
 /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -50,16 +49,14 @@ pub struct SegmentReader {
     sentinel: Arc<ForkSentinel>,
 }
 
-/// A value that stays readable as long as this lives, in the mapping of its segment or, where there is none, copied.
+/// Bytes of a record in the mapping of their segment, readable as long as this lives.
 ///
-/// In a forked child it must not be looked at: mappings of the log are not inherited.
+/// In a forked child they must not be looked at: mappings of the log are not inherited.
 #[derive(Clone)]
-pub struct PinnedBytes(Pinned);
-
-#[derive(Clone)]
-enum Pinned {
-    Mapped { segment: Arc<Segment>, offset: u64, len: usize },
-    Copied(Bytes),
+pub struct PinnedBytes {
+    segment: Arc<Segment>,
+    offset: u64,
+    len: usize,
 }
 
 impl SegmentReader {
@@ -107,23 +104,17 @@ impl SegmentReader {
         self.segment.mapped_from(offset).map(|(_, bytes)| bytes)
     }
 
-    /// The value of a record that this reader shows at the moment, to be kept. It is copied if the record is not mapped or
-    /// comes from a compressed group.
-    pub fn pin(&self, record: &RecordRef<'_>) -> PinnedBytes {
-        let mapped = self.segment.mapped_from(record.location.offset);
-        let offset = mapped.and_then(|(stored, bytes)| {
-            // Only addresses are compared: a value elsewhere in memory is a decompressed one or was read by `read_at`.
-            let ahead = record.value.as_ptr().addr().checked_sub(bytes.as_ptr().addr())?;
-            let is_inside = ahead.checked_add(record.value.len())? <= bytes.len();
-            is_inside.then_some(u64::from(stored) + ahead as u64)
-        });
-        PinnedBytes(match offset {
-            Some(offset) => Pinned::Mapped {
-                segment: Arc::clone(&self.segment),
-                offset,
-                len: record.value.len(),
-            },
-            None => Pinned::Copied(Bytes::copy_from_slice(record.value)),
+    /// Keeps bytes of the record that this reader shows at the moment, its key or value, without a copy. `None` where that
+    /// is impossible: the record is not mapped, or comes from a compressed group.
+    pub fn pin(&self, offset: u32, bytes: &[u8]) -> Option<PinnedBytes> {
+        let (stored, from) = self.segment.mapped_from(offset)?;
+        // Only addresses are compared: bytes elsewhere in memory are decompressed or were read by `read_at`.
+        let ahead = bytes.as_ptr().addr().checked_sub(from.as_ptr().addr())?;
+        let is_inside = ahead.checked_add(bytes.len())? <= from.len();
+        is_inside.then(|| PinnedBytes {
+            segment: Arc::clone(&self.segment),
+            offset: u64::from(stored) + ahead as u64,
+            len: bytes.len(),
         })
     }
 
@@ -134,21 +125,11 @@ impl SegmentReader {
     }
 }
 
-impl PinnedBytes {
-    /// True when the value is in the mapping of its segment, which it so keeps alive; false for a copy.
-    pub fn is_mapped(&self) -> bool {
-        matches!(self.0, Pinned::Mapped { .. })
-    }
-}
-
 impl Deref for PinnedBytes {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        match &self.0 {
-            Pinned::Mapped { segment, offset, len } => segment.mapped_bytes(*offset, *len),
-            Pinned::Copied(bytes) => bytes,
-        }
+        self.segment.mapped_bytes(self.offset, self.len)
     }
 }
 
@@ -160,10 +141,7 @@ impl fmt::Debug for SegmentReader {
 
 impl fmt::Debug for PinnedBytes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("PinnedBytes")
-            .field("len", &self.len())
-            .field("is_mapped", &self.is_mapped())
-            .finish()
+        f.debug_struct("PinnedBytes").field("len", &self.len).finish_non_exhaustive()
     }
 }
 

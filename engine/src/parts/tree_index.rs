@@ -1,7 +1,8 @@
 //! The index of a build without the index crate: one sorted map of whole keys, exact and simple.
 //!
 //! # Concurrency
-//! One reader-writer lock; an installation holds it for writing from its first record to its last.
+//! One reader-writer lock; an installation holds it for writing from its first record to its last. Readers look at
+//! records outside it.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -13,6 +14,7 @@ use crate::address::Address;
 use crate::core::{Installed, Probe};
 use crate::error::Result;
 use crate::range::{Direction, KeyRange, KeySource};
+use crate::read_many::Candidates;
 use crate::record::{KeyspaceId, Rank, RecordRef};
 use crate::sync::{read, write};
 
@@ -34,16 +36,12 @@ impl Index {
         &self,
         records: impl Iterator<Item = (RecordRef<'a>, Address)>,
         _probe: &dyn Fn(Address, KeyspaceId, &[u8]) -> Probe,
-        forgets_tombstones: bool,
         mut told: impl FnMut(&RecordRef<'a>, Address, Installed),
     ) {
         let mut spaces = write(&self.spaces);
         for (record, address) in records {
             let keys = spaces.entry(record.keyspace).or_default();
             let outcome = offer(keys, &record, address);
-            if forgets_tombstones && record.tombstone && outcome != Installed::Stale {
-                keys.remove(record.key);
-            }
             told(&record, address, outcome);
         }
     }
@@ -53,11 +51,44 @@ impl Index {
         &self,
         keyspace: KeyspaceId,
         key: &[u8],
-        verify: &mut dyn FnMut(Address) -> Probe,
+        mut verify: impl FnMut(Address) -> Probe,
     ) {
+        let mut gone = None;
+        // The entry of a record that is gone has changed; one that has not leads nowhere.
+        while let Some(address) = self.address(keyspace, key).filter(|found| gone != Some(*found)) {
+            match verify(address) {
+                Probe::Gone => gone = Some(address),
+                Probe::Same(_) | Probe::Other => return,
+            }
+        }
+    }
+
+    fn address(&self, keyspace: KeyspaceId, key: &[u8]) -> Option<Address> {
         let spaces = read(&self.spaces);
-        if let Some((address, _)) = spaces.get(&keyspace).and_then(|keys| keys.get(key)) {
-            verify(*address);
+        spaces.get(&keyspace)?.get(key).map(|(address, _)| *address)
+    }
+
+    /// [`find`](Self::find) for several keys.
+    pub(crate) fn find_batch<K: AsRef<[u8]>>(
+        &self,
+        keyspace: KeyspaceId,
+        keys: &[K],
+        candidates: &mut dyn Candidates,
+    ) {
+        for (n, key) in keys.iter().enumerate() {
+            self.find(keyspace, key.as_ref(), |address| {
+                candidates.prefetch(n, address);
+                candidates.probe(n, address)
+            });
+        }
+    }
+
+    /// Takes out the entry of a key, if it still has this address.
+    pub(crate) fn remove(&self, keyspace: KeyspaceId, key: &[u8], address: Address) {
+        let mut spaces = write(&self.spaces);
+        let Some(keys) = spaces.get_mut(&keyspace) else { return };
+        if keys.get(key).is_some_and(|(standing, _)| *standing == address) {
+            keys.remove(key);
         }
     }
 
