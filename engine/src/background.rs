@@ -17,7 +17,7 @@ use std::sync::{Arc, Condvar, Mutex, OnceLock};
 use std::time::Duration;
 
 use crate::core::Core;
-use crate::error::{ClosedReason, Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::sync::{self, Thread, lock};
 
 /// How long the thread waits between two looks while keys come, or while it waits for readers.
@@ -110,7 +110,7 @@ pub(crate) fn start(core: &Arc<Core>) -> Result<()> {
 
 fn run(core: &Core) {
     if catch_unwind(AssertUnwindSafe(|| work_until_stopped(core))).is_err() {
-        core.latch_closed(ClosedReason::Panicked);
+        core.latch_panic();
     }
 }
 

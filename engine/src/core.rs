@@ -11,15 +11,16 @@
 
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Release};
-use std::sync::{Arc, OnceLock, RwLock};
+use std::sync::{OnceLock, RwLock};
 
 use crate::address::{Address, Location, SlotTable};
+use crate::background::Background;
 use crate::catalog::Catalog;
 use crate::error::{ClosedReason, Error, ErrorKind, Result};
 use crate::in_flight::InFlight;
 use crate::log::Log;
 use crate::options::Options;
-use crate::parts::{Clock, Index};
+use crate::parts::{self, Clock, Index};
 use crate::pinned::Source;
 use crate::record::{Rank, RecordRef, SeqNo};
 use crate::stats::{Counters, OpenReport};
@@ -27,7 +28,8 @@ use crate::stats::{Counters, OpenReport};
 /// A database.
 pub(crate) struct Core {
     pub(crate) log: Log,
-    pub(crate) index: Arc<Index>,
+    pub(crate) index: Index,
+    pub(crate) background: Background,
     pub(crate) slots: SlotTable,
     /// Batches that are on their way into the index.
     pub(crate) in_flight: InFlight,
@@ -73,7 +75,8 @@ impl Core {
     pub(crate) fn new(log: Log, index: Index, catalog: Catalog, options: Options) -> Self {
         Core {
             log,
-            index: Arc::new(index),
+            index,
+            background: Background::default(),
             slots: SlotTable::new(),
             in_flight: InFlight::new(),
             catalog,
@@ -135,6 +138,11 @@ impl Core {
         let _ = self.latch.set(error);
     }
 
+    /// Refuses writes from now on because a thread of the database panicked.
+    pub(crate) fn latch_panic(&self) {
+        let _ = self.latch.set(Error::closed(ClosedReason::Panicked));
+    }
+
     /// Makes everything appended so far durable and visible.
     pub(crate) fn sync(&self) -> Result<SeqNo> {
         self.check_writable()?;
@@ -147,6 +155,7 @@ impl Core {
         if self.closed.swap(true, AcqRel) {
             return Ok(());
         }
+        self.background.stop();
         self.log.close()?;
         // The log is whole; but after a failure outside it (of the manifest, say) nobody is told that all went well.
         match self.latch.get() {
@@ -155,66 +164,23 @@ impl Core {
         }
     }
 
-    /// Offers records to the index, all visible together.
-    pub(crate) fn install<'a>(&self, records: impl Iterator<Item = RecordRef<'a>>) {
-        let forgets_tombstones = self.log.forgets_tombstones();
-        let mut dead = Vec::new();
-        let mut under_way = None;
-        let addressed = records.filter_map(|record| {
-            if under_way.as_ref().is_none_or(|(seq, _)| *seq != record.seq) {
-                // The guard of the commit before goes first.
-                under_way = None;
-                let guard = || (record.seq, self.in_flight.begin(record.seq, record.seq));
-                under_way = record.in_batch.then(guard);
-            }
-            match self.address_of(record.location) {
-                Ok(address) => Some((record, address)),
-                Err(full) => {
-                    self.poison(&full);
-                    None
-                }
-            }
-        });
-        let probe = |address, keyspace, key: &[u8]| self.probe(address, keyspace, key);
-        let mut tombstones = Vec::new();
-        self.index.install(addressed, &probe, |record, address, outcome| {
-            self.counters.installed(record.tombstone, outcome, forgets_tombstones);
-            match outcome {
-                Installed::Inserted | Installed::Present => {}
-                Installed::Replaced { old, .. } => dead.push(old),
-                Installed::Stale => dead.push(address),
-            }
-            if forgets_tombstones && record.tombstone && outcome != Installed::Stale {
-                tombstones.push((*record, address));
-            }
-        });
-        drop(under_way);
-        for (record, address) in tombstones {
-            self.index.remove(record.keyspace, record.key, address);
-            dead.push(address);
-        }
-        dead.into_iter().for_each(|address| self.log.forget(self.slots.location(address)));
-    }
-
     /// The address of a record, for the index.
     pub(crate) fn address_of(&self, location: Location) -> Result<Address> {
         self.slots.address(location, |id| self.log.segment(id))
     }
 
-    /// What the index asks while it installs.
-    pub(crate) fn probe(&self, address: Address, keyspace: u32, key: &[u8]) -> Probe {
-        let probed = self.read_at(address, |record, _| {
-            let same = record.keyspace == keyspace && record.key == key;
-            if same { Probe::Same(record.rank()) } else { Probe::Other }
-        });
-        match probed {
-            Ok(probe) => probe.unwrap_or(Probe::Gone),
-            Err(_) => {
-                // It stays in the index beside the new one, so that its key answers the error.
-                // ORDERING: Release, pairs with the load in `met_unreadable`, and precedes the entry of the successor.
-                self.met_unreadable.store(true, Release);
-                Probe::Other
-            }
+    /// A record cannot be read while its successor is installed, so it stays in the index beside it.
+    pub(crate) fn note_unreadable(&self) {
+        // ORDERING: Release, pairs with the load in `met_unreadable`, and precedes the entry of the successor.
+        self.met_unreadable.store(true, Release);
+    }
+
+    /// Asks for the first bytes of a record.
+    #[inline]
+    pub(crate) fn prefetch_record(&self, address: Address) {
+        let segment = self.slots.segment(address);
+        if let Some(bytes) = segment.and_then(|segment| segment.prefetchable(address.offset())) {
+            parts::prefetch(bytes);
         }
     }
 
@@ -234,7 +200,7 @@ impl Core {
     /// True when a key may have several entries in the index.
     #[inline]
     pub(crate) fn met_unreadable(&self) -> bool {
-        // ORDERING: Acquire, pairs with the store in `probe`. Whoever starts after the successor was installed sees it;
+        // ORDERING: Acquire, pairs with the store in `note_unreadable`. Whoever starts after the successor was installed sees it;
         // whoever runs beside that may answer either record.
         self.met_unreadable.load(Acquire)
     }

@@ -5,7 +5,7 @@
 //! through one [`Handle`], which closes the database when the last of them goes.
 
 use std::fmt;
-use std::ops::RangeBounds;
+use std::ops::{ControlFlow, RangeBounds};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -180,10 +180,12 @@ impl Db {
     /// Does one unit of background work, for a database built with [`Builder::manual`]; true if there was some.
     ///
     /// # Errors
-    /// What the work ended with; the same failure is latched for later writes.
+    /// What the work ended with. A failure of the log is latched for later writes; `Corruption` of key order latches
+    /// nothing, and later steps mend it.
     pub fn step(&self) -> Result<bool> {
-        self.core().check_open()?;
-        self.core().log.step()
+        let core = self.core();
+        core.check_open()?;
+        Ok(core.log.step()? || core.maintain()?)
     }
 
     /// Sets the counters of [`Stats::log`] to zero; what exists (segments, pending tickets) stays counted.
@@ -195,6 +197,7 @@ impl Db {
     pub fn stats(&self) -> Stats {
         use std::sync::atomic::Ordering::Relaxed;
         let core = self.core();
+        let index = core.index.stats();
         Stats {
             build: parts::BUILD,
             in_memory: matches!(core.log, Log::Memory(_)),
@@ -204,7 +207,8 @@ impl Db {
             tombstones: core.counters.tombstones.load(Relaxed),
             last_seq: core.log.last_seq(),
             durable_seq: core.log.durable_seq(),
-            index_bytes: core.index.memory_bytes(),
+            index_bytes: index.memory_bytes(),
+            index,
             pinned_bytes: core.counters.pinned_bytes.load(Relaxed),
             log: core.log.stats(),
             open: self.open_report(),
@@ -316,6 +320,33 @@ impl Db {
     /// See [`Keyspace::prefix`].
     pub fn prefix(&self, prefix: impl AsRef<[u8]>) -> Scan {
         self.default.prefix(prefix)
+    }
+
+    /// See [`Keyspace::scan_with`].
+    pub fn scan_with<K: AsRef<[u8]>, B>(
+        &self,
+        range: impl RangeBounds<K>,
+        f: impl FnMut(&[u8], &[u8]) -> ControlFlow<B>,
+    ) -> Result<ControlFlow<B>> {
+        self.default.scan_with(range, f)
+    }
+
+    /// See [`Keyspace::scan_with_rev`].
+    pub fn scan_with_rev<K: AsRef<[u8]>, B>(
+        &self,
+        range: impl RangeBounds<K>,
+        f: impl FnMut(&[u8], &[u8]) -> ControlFlow<B>,
+    ) -> Result<ControlFlow<B>> {
+        self.default.scan_with_rev(range, f)
+    }
+
+    /// See [`Keyspace::scan_prefix_with`].
+    pub fn scan_prefix_with<B>(
+        &self,
+        prefix: impl AsRef<[u8]>,
+        f: impl FnMut(&[u8], &[u8]) -> ControlFlow<B>,
+    ) -> Result<ControlFlow<B>> {
+        self.default.scan_prefix_with(prefix, f)
     }
 
     /// See [`Keyspace::keys`].

@@ -4,7 +4,7 @@
 //! Handles are cheap clones, `Send + Sync + 'static`. Every operation is atomic by itself and may run beside any other.
 
 use std::fmt;
-use std::ops::RangeBounds;
+use std::ops::{ControlFlow, RangeBounds};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use crate::db::Handle;
 use crate::error::Result;
 use crate::options::PutOptions;
 use crate::pinned::PinnedValue;
-use crate::range::KeyRange;
+use crate::range::{Direction, KeyRange};
 use crate::read::{Entry, Found};
 use crate::record::{Change, KeyspaceId, SeqNo, Write};
 use crate::scan::{Keys, Scan};
@@ -299,6 +299,61 @@ impl Keyspace {
     /// The entries whose keys start with a prefix; the empty prefix means all.
     pub fn prefix(&self, prefix: impl AsRef<[u8]>) -> Scan {
         self.scan(KeyRange::prefix(prefix.as_ref()))
+    }
+
+    /// Shows the entries of a range to `f`, from the lowest key up, until `f` breaks. Nothing is copied: key and value are
+    /// where they lie in the index and the log.
+    ///
+    /// No lock is held: `f` may use the database, also write to it. What was replaced or deleted is not freed meanwhile, for
+    /// 16 entries at a time. As for [`Keyspace::iter`], this is not a snapshot.
+    ///
+    /// ```
+    /// # use std::ops::ControlFlow;
+    /// # let db = cortenkv::Db::open_in_memory()?;
+    /// # if !db.stats().build.ordered { return Ok(()); }
+    /// db.put_batch([("a", "1", None), ("b", "22", None), ("c", "3", None)])?;
+    /// let mut bytes = 0;
+    /// let long = db.scan_with("a".., |key, value| {
+    ///     bytes += value.len();
+    ///     if value.len() > 1 { ControlFlow::Break(key.to_vec()) } else { ControlFlow::Continue(()) }
+    /// })?;
+    /// assert_eq!((long, bytes), (ControlFlow::Break(b"b".to_vec()), 3));
+    /// # Ok::<(), cortenkv::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Keyspace::get`], at the first entry that cannot be read; and as [`Scan`] for the scan itself.
+    pub fn scan_with<K: AsRef<[u8]>, B>(
+        &self,
+        range: impl RangeBounds<K>,
+        f: impl FnMut(&[u8], &[u8]) -> ControlFlow<B>,
+    ) -> Result<ControlFlow<B>> {
+        self.handle.core.scan_with(self.id, &KeyRange::new(range), Direction::Forward, f)
+    }
+
+    /// As [`Keyspace::scan_with`], from the highest key down.
+    ///
+    /// # Errors
+    /// As [`Keyspace::scan_with`].
+    pub fn scan_with_rev<K: AsRef<[u8]>, B>(
+        &self,
+        range: impl RangeBounds<K>,
+        f: impl FnMut(&[u8], &[u8]) -> ControlFlow<B>,
+    ) -> Result<ControlFlow<B>> {
+        self.handle.core.scan_with(self.id, &KeyRange::new(range), Direction::Reverse, f)
+    }
+
+    /// As [`Keyspace::scan_with`], over the keys that start with a prefix.
+    ///
+    /// # Errors
+    /// As [`Keyspace::scan_with`].
+    pub fn scan_prefix_with<B>(
+        &self,
+        prefix: impl AsRef<[u8]>,
+        f: impl FnMut(&[u8], &[u8]) -> ControlFlow<B>,
+    ) -> Result<ControlFlow<B>> {
+        let range = KeyRange::prefix(prefix.as_ref());
+        self.handle.core.scan_with(self.id, &range, Direction::Forward, f)
     }
 
     /// All keys in order.

@@ -37,6 +37,7 @@
 #![forbid(unsafe_code)]
 
 mod address;
+mod background;
 mod batch;
 mod catalog;
 pub mod config;
@@ -54,10 +55,12 @@ mod open;
 mod options;
 mod parts;
 mod pinned;
+mod places;
 mod range;
 mod read;
 mod read_many;
 mod record;
+mod records;
 mod scan;
 pub mod stats;
 pub mod storage_engine;

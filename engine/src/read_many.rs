@@ -144,12 +144,6 @@ impl<K: AsRef<[u8]>, F: FnMut(usize, Option<Found<'_>>)> Candidates for Chunk<'_
     }
 
     fn prefetch(&mut self, _n: usize, address: Address) {
-        let segment = self.core.slots.segment(address);
-        if let Some(record) = segment.and_then(|segment| segment.prefetchable(address.offset())) {
-            prefetch_line(record);
-        }
+        self.core.prefetch_record(address);
     }
 }
-
-/// Asks for the first bytes of a record.
-fn prefetch_line(_record: &[u8]) {}

@@ -16,18 +16,28 @@ use cortenkv_index::{
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use crate::address::{Address, Location};
-use crate::core::{Installed, Probe};
+use crate::core::{Core, Installed, Probe};
 use crate::error::{Error, ErrorKind, Result};
+use crate::install::Offered;
 use crate::options::IndexOptions;
 use crate::parts::RunFiles;
 use crate::parts::ordered::{KeyOrder, KeyWalk};
 use crate::range::{Direction, KeyRange};
 use crate::read_many::{BATCH_KEYS, Candidates};
-use crate::record::{KeyspaceId, Rank, RecordRef};
+use crate::record::{KeyspaceId, Rank};
 use crate::records::{Probed, Records};
 use crate::stats::IndexStats;
 
-pub(crate) use cortenkv_index::{pin, prefetch};
+pub(crate) use cortenkv_index::pin;
+
+/// Asks for the first two cache lines of some bytes: what a small record takes.
+#[inline]
+pub(crate) fn prefetch(bytes: &[u8]) {
+    const LINE_BYTES: usize = 64;
+    for byte in [bytes.first(), bytes.get(LINE_BYTES)].into_iter().flatten() {
+        cortenkv_index::prefetch(byte);
+    }
+}
 
 /// From the hash of a key to the address of its newest record; keys are compared in the log.
 pub(crate) struct Index {
@@ -50,13 +60,13 @@ impl Index {
         let sizes = BucketOptions::default().capacity(keys);
         let sizes = options.shards.map_or(sizes, |shards| sizes.shards(shards as usize));
         let point = BucketPoint::with_options(sizes)?;
-        Ok(Index { hash_seed, point, order: KeyOrder::new(options, runs), })
+        Ok(Index { hash_seed, point, order: KeyOrder::new(options, runs) })
     }
 
     /// Offers at most [`BATCH_KEYS`] records, in their order, and tells what became of each.
     pub(crate) fn install(
         &self,
-        offered: &[(RecordRef<'_>, Address)],
+        offered: &[Offered<'_>],
         records: &dyn Records,
         follows_order: bool,
         mut told: impl FnMut(usize, Installed),
@@ -94,7 +104,7 @@ impl Index {
         self.point.install_batch(entries, &locate, &mut |n, old| announce(n, old), &mut done);
     }
 
-    fn new_entry<'a>(&self, (record, address): &(RecordRef<'a>, Address)) -> NewEntry<'a> {
+    fn new_entry<'a>(&self, (record, address): &Offered<'a>) -> NewEntry<'a> {
         NewEntry {
             hash: self.hash(record.keyspace, record.key),
             keyspace: record.keyspace,
@@ -154,14 +164,63 @@ impl Index {
         self.order.keys(keyspace, range, direction)
     }
 
-    /// Key order, which follows what is installed here.
-    pub(crate) fn order(&self) -> &KeyOrder {
-        &self.order
+    /// False if the record at an address, the newest of its key at some time, was so still when this was called. True means
+    /// nothing.
+    #[inline]
+    pub(crate) fn may_be_dead(&self, address: Address) -> bool {
+        self.order.may_be_dead(address)
     }
 
-    /// One unit of background work on the hash table; false if there was none.
+    /// Takes the keys of a keyspace, in strict order and each with the segment and address of its record, into the empty
+    /// order.
+    ///
+    /// # Errors
+    /// What kept the order from taking them.
+    pub(crate) fn load_order<'k>(
+        &self,
+        keyspace: KeyspaceId,
+        keys: impl Iterator<Item = (&'k [u8], u64, Address)>,
+    ) -> Result<()> {
+        self.order.load(keyspace, keys)
+    }
+
+    /// A walk met damage in the order of a keyspace: background work is to mend it.
+    pub(crate) fn note_damage(&self, keyspace: KeyspaceId) {
+        self.order.note_damage(keyspace);
+    }
+
+    /// True if somebody is to call `maintain` and `maintain_order`.
+    pub(crate) fn has_background_work(&self) -> bool {
+        self.order.is_kept()
+    }
+
+    /// True when background work has something to do.
+    #[inline]
+    pub(crate) fn wants_work(&self) -> bool {
+        self.order.wants_work()
+    }
+
+    /// Inserts into the order since this was last asked.
+    pub(crate) fn take_inserts(&self) -> u64 {
+        self.order.take_inserts()
+    }
+
+    /// True while background work waits for readers.
+    pub(crate) fn is_waiting(&self) -> bool {
+        self.order.is_waiting()
+    }
+
+    /// One bounded unit of background work on the hash table; false if there was none.
     pub(crate) fn maintain(&self) -> bool {
         self.point.maintain()
+    }
+
+    /// One bounded unit of background work on the order; true if there is more to do now.
+    ///
+    /// # Errors
+    /// `Corruption` of a run.
+    pub(crate) fn maintain_order(&self, core: &Core) -> Result<bool> {
+        self.order.maintain(core)
     }
 
     pub(crate) fn stats(&self) -> IndexStats {

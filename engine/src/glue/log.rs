@@ -37,7 +37,7 @@ thread_local! {
 /// The file system to open on, and how the log uses it.
 #[derive(Debug, Clone)]
 pub(crate) struct Platform {
-    vfs: Arc<dyn Vfs>,
+    pub(crate) vfs: Arc<dyn Vfs>,
     tail: TailKind,
     window_bytes: u64,
 }

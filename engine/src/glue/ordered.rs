@@ -24,10 +24,10 @@ use super::dead::DeadTable;
 use super::index::{ours, to_theirs};
 use crate::address::Address;
 use crate::core::Core;
-use crate::places::State;
 use crate::error::{Error, Result};
 use crate::options::IndexOptions;
 use crate::parts::RunFiles;
+use crate::places::Seen;
 use crate::range::{Direction, KeyRange};
 use crate::read_many::BATCH_KEYS;
 use crate::record::KeyspaceId;
@@ -47,8 +47,9 @@ struct Kept {
     files: RunFiles,
     /// Inserts since background work last looked.
     inserts: AtomicU64,
-    /// Keyspaces whose runs are damaged.
+    /// Keyspaces whose runs are damaged; the flag says whether there is one.
     damaged: Mutex<Damaged>,
+    is_damaged: AtomicBool,
     /// True while every put announces its key.
     is_rebuilding: AtomicBool,
     rebuilds: AtomicU64,
@@ -77,6 +78,7 @@ impl KeyOrder {
             files,
             inserts: AtomicU64::new(0),
             damaged: Mutex::default(),
+            is_damaged: AtomicBool::new(false),
             is_rebuilding: AtomicBool::new(false),
             rebuilds: AtomicU64::new(0),
         }))
@@ -125,9 +127,16 @@ impl KeyOrder {
         Ok(KeyWalk { cursor, batch: KeyBatch::new() })
     }
 
+    /// False for a database without order.
+    pub(crate) fn is_kept(&self) -> bool {
+        self.0.is_some()
+    }
+
     fn kept(&self) -> Result<&Kept> {
         self.0.as_ref().ok_or_else(|| {
-            Error::unsupported("this database was opened without key order; open it with `ordered(true)`")
+            Error::unsupported(
+                "this database was opened without key order; open it with `ordered(true)`",
+            )
         })
     }
 
@@ -135,7 +144,9 @@ impl KeyOrder {
     #[inline]
     pub(crate) fn wants_work(&self) -> bool {
         // ORDERING: SeqCst, as `Background::wake` says.
-        self.0.as_ref().is_some_and(|kept| kept.inserts.load(SeqCst) >= WAKE_INSERTS || kept.is_damaged())
+        self.0
+            .as_ref()
+            .is_some_and(|kept| kept.inserts.load(SeqCst) >= WAKE_INSERTS || kept.is_damaged())
     }
 
     /// Inserts since this was last asked.
@@ -160,7 +171,9 @@ impl KeyOrder {
         Ok(kept.keys.maintain(&Owner(core)).inspect_err(|error| {
             if error.kind() == cortenkv_index::ErrorKind::Corruption {
                 // It does not say of which.
-                lock(&kept.damaged).keyspaces.extend(core.catalog.ids());
+                let names = core.catalog.names();
+                let all = names.iter().filter_map(|name| core.catalog.get(name));
+                kept.note_damage(all.map(|(_, keyspace)| keyspace));
             }
         })?)
     }
@@ -180,7 +193,7 @@ impl KeyOrder {
     /// A walk met damage: background work rebuilds the keyspace.
     pub(crate) fn note_damage(&self, keyspace: KeyspaceId) {
         if let Some(kept) = &self.0 {
-            lock(&kept.damaged).keyspaces.insert(keyspace);
+            kept.note_damage([keyspace]);
         }
     }
 
@@ -210,7 +223,14 @@ impl KeyOrder {
 
 impl Kept {
     fn is_damaged(&self) -> bool {
-        !lock(&self.damaged).keyspaces.is_empty()
+        // ORDERING: SeqCst, as `Background::wake` says.
+        self.is_damaged.load(SeqCst)
+    }
+
+    fn note_damage(&self, keyspaces: impl IntoIterator<Item = KeyspaceId>) {
+        let mut damaged = lock(&self.damaged);
+        damaged.keyspaces.extend(keyspaces);
+        self.is_damaged.store(true, SeqCst);
     }
 
     /// Takes the keys of a damaged keyspace from the records, in the place of its runs. False while it waits for pins.
@@ -231,6 +251,7 @@ impl Kept {
         damaged.keyspaces.remove(&keyspace);
         if damaged.keyspaces.is_empty() {
             damaged.grace = None;
+            self.is_damaged.store(false, SeqCst);
             self.is_rebuilding.store(false, Release);
         }
         Ok(true)
@@ -281,17 +302,41 @@ impl KeyOwner for Owner<'_> {
         while all.len() > 0 {
             chunk.clear();
             chunk.extend(all.by_ref().take(BATCH_KEYS));
-            self.0.key_states(keyspace, &chunk, &mut |state| {
-                states.push(match state {
-                    State::Dead => KeyState::Dead,
-                    State::Live { place: None } => KeyState::Live(None),
-                    State::Live { place: Some((segment, address)) } => {
-                        KeyState::Live(Some(Hint { segment, address: to_theirs(address) }))
-                    }
-                });
-            });
+            self.chunk_states(keyspace, &chunk, states);
         }
         Ok(())
+    }
+}
+
+impl Owner<'_> {
+    fn chunk_states(&self, keyspace: KeyspaceId, keys: &[&[u8]], states: &mut Vec<KeyState>) {
+        let Owner(core) = self;
+        let now_ms = core.now_ms();
+        if core.met_unreadable() {
+            // A key may have several records then; and one that cannot be read may be live.
+            states.extend(keys.iter().map(|key| {
+                match core.find_live(keyspace, key, || now_ms, |_| ()) {
+                    Ok(None) => KeyState::Dead,
+                    Ok(Some(())) | Err(_) => KeyState::Live(None),
+                }
+            }));
+            return;
+        }
+        states.extend(core.find_newest(keyspace, keys)[..keys.len()].iter().map(
+            |seen| match *seen {
+                Seen::Nothing => KeyState::Dead,
+                Seen::Unreadable => KeyState::Live(None),
+                Seen::At(_, rank, expires_at_ms)
+                    if rank.tombstone || ttl::is_expired(expires_at_ms, now_ms) =>
+                {
+                    KeyState::Dead
+                }
+                Seen::At(address, rank, _) => {
+                    let (segment, address) = (rank.location.segment, to_theirs(address));
+                    KeyState::Live(Some(Hint { segment, address }))
+                }
+            },
+        ));
     }
 }
 
@@ -340,4 +385,13 @@ fn tiny_runs() -> RunsOptions {
     options.piece_keys_max = 8;
     options.chunk_keys = 4;
     options
+}
+
+#[cfg(feature = "test-util")]
+impl crate::open::Builder {
+    /// Makes runs of keys so small that every few puts a merge is due, and keeps all of them in files.
+    pub fn tiny_runs(mut self) -> Self {
+        self.options.index.tiny_runs = true;
+        self
+    }
 }

@@ -49,7 +49,7 @@ impl RunFiles {
 
     /// Keeps runs in a directory, whose lock the caller holds, and removes what an earlier process left there.
     pub(crate) fn open(platform: &Platform, dir: &Path) -> Self {
-        let vfs = Arc::clone(platform.vfs());
+        let vfs = Arc::clone(&platform.vfs);
         remove_leftovers(vfs.as_ref(), dir);
         let mut seed = [0; 8];
         let dir = match vfs.fill_random(&mut seed) {

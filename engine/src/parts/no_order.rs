@@ -42,6 +42,10 @@ impl KeyOrder {
 
     pub(crate) fn note_damage(&self, _: KeyspaceId) {}
 
+    pub(crate) fn is_kept(&self) -> bool {
+        false
+    }
+
     pub(crate) fn wants_work(&self) -> bool {
         false
     }
