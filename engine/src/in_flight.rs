@@ -6,7 +6,8 @@
 //! - A range may cover many commits, but its readers wait for the last of them: one range for each commit is best.
 //! - While a guard lives its owner must not wait for a reader, and must not drop it inside a lock that a reader takes.
 //! - What takes an entry away without leaving a record behind (the tombstones that a database in memory forgets) happens
-//!   after the drop: a reader that finds nothing has no record that would tell it to wait.
+//!   after the last record of the commit is in the index: a reader that finds nothing has no record that would tell it to
+//!   wait.
 //! - A reader that finds a record with `in_batch` calls [`InFlight::wait_if_under_way`] with its number before it shows
 //!   the record, and holds no lock meanwhile. After `true` the key may have a newer record: it looks the key up again.
 //!
