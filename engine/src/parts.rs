@@ -61,6 +61,12 @@ mod runs;
 #[path = "parts/no_runs.rs"]
 mod runs;
 
+#[cfg(all(feature = "wal", feature = "ordered"))]
+pub(crate) use cortenkv_wal::bugs;
+#[cfg(all(not(feature = "wal"), feature = "ordered"))]
+#[path = "parts/no_bugs.rs"]
+pub(crate) mod bugs;
+
 #[cfg(feature = "test-util")]
 #[path = "conformance.rs"]
 pub mod conformance;
@@ -83,6 +89,8 @@ pub(crate) mod public {
     pub use super::conformance;
     #[cfg(all(feature = "test-util", not(feature = "wal")))]
     pub use super::manual_clock::ManualClock;
+    #[cfg(all(feature = "test-util", feature = "index"))]
+    pub use cortenkv_index::{Stop, set_stop_hook};
     #[cfg(all(feature = "test-util", feature = "wal"))]
     pub use cortenkv_wal::TailKind;
     #[cfg(all(feature = "test-util", feature = "wal"))]

@@ -39,6 +39,19 @@ pub(crate) fn prefetch(bytes: &[u8]) {
     }
 }
 
+/// What stood in the place of a record that is about to be installed.
+pub(super) enum Before {
+    /// No record of its key.
+    Nothing,
+    /// A tombstone.
+    Dead,
+    /// A value.
+    Live {
+        /// Whether it has an expiry.
+        can_expire: bool,
+    },
+}
+
 /// From the hash of a key to the address of its newest record; keys are compared in the log.
 pub(crate) struct Index {
     hash_seed: u64,
@@ -74,15 +87,21 @@ impl Index {
         let locate = Locate { records, last: Cell::new(None) };
         let announce = |n: usize, old: Option<cortenkv_index::Entry>| {
             let (record, _) = &offered[n];
-            let old = old.map(|entry| (ours(entry.address), entry.version.tombstone));
-            if let Some((address, _)) = old {
-                self.order.mark_dead(address);
-            }
-            let was_to_stay = old.is_some_and(|(address, tombstone)| {
-                !tombstone && locate.last.get() == Some((address, false))
-            });
+            let before = match old {
+                None => Before::Nothing,
+                Some(old) => {
+                    let address = ours(old.address);
+                    self.order.mark_dead(address);
+                    match locate.last.get() {
+                        _ if old.version.tombstone => Before::Dead,
+                        Some((last, can_expire)) if last == address => Before::Live { can_expire },
+                        // Whoever announces too often does no harm.
+                        _ => Before::Live { can_expire: true },
+                    }
+                }
+            };
             if follows_order && !record.tombstone {
-                self.order.announce(record.keyspace, record.key, was_to_stay);
+                self.order.announce(record.keyspace, record.key, before);
             }
         };
         let mut done = |n: usize, outcome: Outcome| {

@@ -21,12 +21,13 @@ use cortenkv_index::{
 };
 
 use super::dead::DeadTable;
-use super::index::{ours, to_theirs};
+use super::index::{Before, ours, to_theirs};
 use crate::address::Address;
 use crate::core::Core;
 use crate::error::{Error, Result};
 use crate::options::IndexOptions;
 use crate::parts::RunFiles;
+use crate::parts::bugs::{Bug, planted};
 use crate::places::Seen;
 use crate::range::{Direction, KeyRange};
 use crate::read_many::BATCH_KEYS;
@@ -45,8 +46,9 @@ struct Kept {
     keys: RunsOrdered,
     dead: DeadTable,
     files: RunFiles,
-    /// Inserts since background work last looked.
+    /// Inserts since background work last looked, and how many make it look.
     inserts: AtomicU64,
+    wake_inserts: u64,
     /// Keyspaces whose runs are damaged; the flag says whether there is one.
     damaged: Mutex<Damaged>,
     is_damaged: AtomicBool,
@@ -77,6 +79,7 @@ impl KeyOrder {
             dead: DeadTable::new(),
             files,
             inserts: AtomicU64::new(0),
+            wake_inserts: if options.tiny_runs { 1 } else { WAKE_INSERTS },
             damaged: Mutex::default(),
             is_damaged: AtomicBool::new(false),
             is_rebuilding: AtomicBool::new(false),
@@ -84,10 +87,16 @@ impl KeyOrder {
         }))
     }
 
-    /// Announces a key, under the pin of its installation and before it; a key that stood there to stay needs none.
+    /// Announces a key, under the pin of its installation and before it, unless what stood there before was live and will be
+    /// for ever: then the order has the key.
     #[inline]
-    pub(crate) fn announce(&self, keyspace: KeyspaceId, key: &[u8], was_to_stay: bool) {
+    pub(crate) fn announce(&self, keyspace: KeyspaceId, key: &[u8], before: Before) {
         let Some(kept) = &self.0 else { return };
+        let was_to_stay = match before {
+            Before::Nothing => false,
+            Before::Dead => planted(Bug::KeyDroppedByMerge),
+            Before::Live { can_expire } => !can_expire,
+        };
         // ORDERING: Acquire, pairs with the store in `rebuild`, which then waits for every pin that may have missed it.
         if was_to_stay && !kept.is_rebuilding.load(Acquire) {
             return;
@@ -107,6 +116,9 @@ impl KeyOrder {
     /// False if the record was the newest of its key when this was called, provided that it ever was; true means nothing.
     #[inline]
     pub(crate) fn may_be_dead(&self, address: Address) -> bool {
+        if planted(Bug::HintTrustedAfterUpdate) {
+            return false;
+        }
         self.0.as_ref().is_none_or(|kept| kept.dead.is_set(to_theirs(address)))
     }
 
@@ -146,7 +158,7 @@ impl KeyOrder {
         // ORDERING: SeqCst, as `Background::wake` says.
         self.0
             .as_ref()
-            .is_some_and(|kept| kept.inserts.load(SeqCst) >= WAKE_INSERTS || kept.is_damaged())
+            .is_some_and(|kept| kept.inserts.load(SeqCst) >= kept.wake_inserts || kept.is_damaged())
     }
 
     /// Inserts since this was last asked.

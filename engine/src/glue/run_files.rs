@@ -1,8 +1,8 @@
 //! Runs of keys in files of the database directory, mapped for reading.
 //!
 //! # Layout
-//! A file is named by 16 hexadecimal digits and `.run`. The numbers count up from a random one, so that what an iterator
-//! of an earlier opening still holds bears other names than what this opening makes.
+//! A file is named by 16 hexadecimal digits and `.run`. The numbers count up from a random one, so that names which cannot
+//! be removed are in nobody's way.
 //!
 //! # Invariants
 //! Runs are derived data. A file is removed when the last user of its run lets go; what a process left behind is removed

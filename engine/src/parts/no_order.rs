@@ -1,5 +1,6 @@
 //! A build with the point index and without key order: keys cannot be walked, and everything else costs nothing.
 
+use super::index::Before;
 use crate::address::Address;
 use crate::core::Core;
 use crate::error::{Error, Result};
@@ -20,7 +21,7 @@ impl KeyOrder {
         KeyOrder(())
     }
 
-    pub(crate) fn announce(&self, _: KeyspaceId, _: &[u8], _was_to_stay: bool) {}
+    pub(crate) fn announce(&self, _: KeyspaceId, _: &[u8], _: Before) {}
 
     pub(crate) fn mark_dead(&self, _: Address) {}
 
