@@ -37,7 +37,7 @@ const SHARDS: usize = 64;
 /// A log without a disk.
 pub(crate) struct MemoryLog {
     tail: Mutex<Tail>,
-    shards: [RwLock<Shard>; SHARDS],
+    shards: Box<[RwLock<Shard>]>,
     last_seq: AtomicU64,
     installer: Arc<Installer>,
 }
@@ -88,7 +88,7 @@ impl MemoryLog {
         };
         MemoryLog {
             tail: Mutex::new(tail),
-            shards: std::array::from_fn(|_| RwLock::default()),
+            shards: (0..SHARDS).map(|_| RwLock::default()).collect(),
             last_seq: AtomicU64::new(0),
             installer,
         }
