@@ -93,6 +93,12 @@ struct PlanArgs {
     /// Records of cases that have a size.
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
     records: Option<u64>,
+    /// Keys of suites of stores and indexes instead of their own number.
+    #[arg(long, value_parser = clap::value_parser!(u64).range(64..=100_000_000))]
+    keys: Option<u64>,
+    /// Bytes of a value in those suites instead of their own.
+    #[arg(long, value_parser = clap::value_parser!(u16).range(32..))]
+    value_bytes: Option<u16>,
     /// Thread counts instead of those of the suite, for instance 1,8,32.
     #[arg(long, value_delimiter = ',')]
     threads: Vec<usize>,
@@ -116,6 +122,8 @@ impl PlanArgs {
             warm_up_seconds: self.warm_up.unwrap_or(full.warm_up_seconds),
             fsync_probe_seconds: self.fsync_probe.unwrap_or(full.fsync_probe_seconds),
             records: self.records.unwrap_or(full.records),
+            keys: self.keys,
+            value_bytes: self.value_bytes.map(usize::from),
             threads: self.threads.clone(),
             rate_per_second: self.rate,
             seed: self.seed.unwrap_or(full.seed),

@@ -5,6 +5,8 @@
 //!   [`seed`] makes the same records from the same seed.
 //! - [`log_store`] is what a log must do to be measured; [`by_hand`], [`naive`] and [`cortenkv_log`] are logs, and
 //!   [`log_cases`] the work that all of them do. [`counting_vfs`] counts syncs from outside the log.
+//! - [`draw`] says which key comes next: permutations and Zipf's law. [`index_kinds`] makes the indexes that are
+//!   measured over [`computed_records`]; [`counting_alloc`] counts their memory.
 //! - [`suite`] says what a suite is, [`suites`] holds those of this package, [`runner`] runs their cases, each in its
 //!   own process and a fresh directory, [`fsync_rate`] measures the disk of the minute beside durable cases.
 //! - [`machine`] and [`process`] are the facts beside the numbers, [`report`] the JSON lines and tables.
@@ -16,7 +18,7 @@
 //! A case has a process and a directory of its own. Repeats are interleaved: every case once, then every case again.
 //! Every row says what its arm promises, and rows are compared within one class of promise only.
 
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 #![expect(
     clippy::disallowed_methods,
     reason = "a load driver measures the real clock, real threads and real files"
@@ -24,11 +26,15 @@
 
 pub mod by_hand;
 pub mod cli;
+pub mod computed_records;
 pub mod cortenkv_log;
+pub mod counting_alloc;
 pub mod counting_vfs;
+pub mod draw;
 pub mod driver;
 pub mod error;
 pub mod fsync_rate;
+pub mod index_kinds;
 pub mod latency;
 pub mod log_cases;
 pub mod log_store;

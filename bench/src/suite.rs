@@ -26,6 +26,10 @@ pub struct Plan {
     pub fsync_probe_seconds: f64,
     /// Records of cases that have a size: replay, compression.
     pub records: u64,
+    /// Keys of suites of stores and indexes instead of their own number.
+    pub keys: Option<u64>,
+    /// Bytes of a value in those suites instead of their own.
+    pub value_bytes: Option<usize>,
     /// Thread counts instead of those of the suite; empty = those of the suite.
     pub threads: Vec<usize>,
     /// Operations per second of an open loop; none = closed loop.
@@ -45,6 +49,8 @@ impl Plan {
             warm_up_seconds: 0.5,
             fsync_probe_seconds: 3.0,
             records: 1_000_000,
+            keys: None,
+            value_bytes: None,
             threads: Vec::new(),
             rate_per_second: None,
             seed: 1,
@@ -61,6 +67,7 @@ impl Plan {
             warm_up_seconds: 0.001,
             fsync_probe_seconds: 0.01,
             records: 2000,
+            keys: Some(2000),
             repeats: 1,
             ..Plan::full()
         }
@@ -69,6 +76,11 @@ impl Plan {
     /// The thread counts of a suite whose own are `own`.
     pub fn threads_or(&self, own: &[usize]) -> Vec<usize> {
         if self.threads.is_empty() { own.to_vec() } else { self.threads.clone() }
+    }
+
+    /// The number of keys of a suite whose own is `own`.
+    pub fn keys_or(&self, own: u64) -> u64 {
+        self.keys.unwrap_or(own)
     }
 
     /// A load of one operation for the seconds, or the operations, of the plan.

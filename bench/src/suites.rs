@@ -4,6 +4,8 @@ use crate::cli::Suites;
 use crate::report::Row;
 
 pub mod fsync;
+pub mod index_growth;
+pub mod index_memory;
 pub mod sequence;
 pub mod wal_compress;
 pub mod wal_durable;
@@ -19,6 +21,8 @@ pub fn all() -> Suites {
         Box::new(wal_replay::WalReplay),
         Box::new(wal_compress::WalCompress),
         Box::new(sequence::Sequence),
+        Box::new(index_memory::IndexMemory),
+        Box::new(index_growth::IndexGrowth),
     ]
 }
 

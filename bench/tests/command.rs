@@ -115,3 +115,39 @@ fn list_names_every_suite_and_its_cases() {
         assert!(printed.contains(suite.name()) && printed.contains(suite.about()), "{printed}");
     }
 }
+
+#[test]
+fn the_memory_of_an_index_is_counted_at_every_size() {
+    let output = bench(&[
+        "run",
+        "index-memory",
+        "--json",
+        "--keys",
+        "4000",
+        "--repeat",
+        "1",
+        "--case",
+        "16B-grown",
+    ]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let printed = text(&output.stdout);
+    let lines = printed.lines().map(|line| serde_json::from_str(line).unwrap());
+    let (mut medians, mut goals) = (0, 0);
+    for line in lines {
+        match line {
+            Line::Median(row) => {
+                let at = |name: &&String| name.starts_with("bytes_per_key_at_");
+                let sizes: Vec<_> = row.outcome.extra.keys().filter(at).collect();
+                assert_eq!(sizes.len(), 8, "{sizes:?}");
+                // An entry takes eight bytes at least.
+                assert!(sizes.iter().all(|size| row.outcome.extra[*size] > 8.0), "{printed}");
+                let has_order = row.case.contains('+');
+                assert_eq!(row.outcome.extra.contains_key("worst_order"), has_order);
+                medians += 1;
+            }
+            Line::Conclusion { conclusion, .. } => goals += usize::from(conclusion.goal.is_some()),
+            _ => {}
+        }
+    }
+    assert_eq!((medians, goals), (2, 3));
+}

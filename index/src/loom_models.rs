@@ -1,7 +1,10 @@
 //! Models of the protocols, which loom runs through every interleaving up to a bound on preemptions.
 //!
-//! `cargo xtask loom` runs them. They stand beside what they model, in files of this name; here is what they share.
-//! Models come with canaries: the same with one step of the protocol left out, which loom must notice.
+//! `cargo xtask loom` runs them. Those of the ordered index stand beside what they model, those of the point index in
+//! `point`; here is what they share. Models come with canaries: the same with one step of the protocol left out, which
+//! loom must notice.
+
+pub(crate) mod point;
 
 /// Runs a broken model in this process and wants it to fail as expected.
 ///

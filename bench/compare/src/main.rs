@@ -4,16 +4,31 @@
 //! promise. Processes, directories, repeats, medians and result lines are those of `cortenkv-bench`.
 //!
 //! # Layout
-//! One file per store, with the notes on how its author means it to be used; `logs` is the suites of logs.
+//! - `logs` is the suites of logs, `okay_wal` and `wal_db` are logs.
+//! - `store` is what a store must do, `stores` holds one file per store, with the notes on how its author means it to
+//!   be used; `store_read` is the suite, `store_work` and `store_workers` its work, `store_data` its keys and
+//!   values.
+//! - `maps` is the suite of the index alone beside maps; one file per group of arms in its folder.
 
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
+#![expect(clippy::disallowed_methods, reason = "a load driver measures the real clock")]
 
 use std::process::ExitCode;
 
 mod logs;
+mod maps;
 mod okay_wal;
+mod store;
+mod store_data;
+mod store_read;
+mod store_work;
+mod store_workers;
+mod stores;
 mod wal_db;
 
 fn main() -> ExitCode {
-    cortenkv_bench::cli::main(logs::suites())
+    let mut suites = logs::suites();
+    suites.push(Box::new(store_read::StoreRead));
+    suites.push(Box::new(maps::Maps));
+    cortenkv_bench::cli::main(suites)
 }

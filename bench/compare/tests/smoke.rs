@@ -9,7 +9,7 @@ fn smoke_runs_every_suite() {
     let (printed, message) =
         (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{message}");
-    for suite in ["log-relaxed", "log-synced", "log-replay"] {
+    for suite in ["log-relaxed", "log-synced", "log-replay", "store-read", "maps"] {
         assert!(printed.contains(&format!("{suite}: ")), "{printed}");
     }
 }

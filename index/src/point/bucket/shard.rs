@@ -17,6 +17,7 @@ use super::resize::Sizes;
 use super::table::{Look, Table, Walked};
 use super::word::Word;
 use crate::address::Address;
+use crate::bugs::{Bug, planted};
 use crate::point::{Entry, Location, NewEntry, Outcome, Probe};
 use crate::reclaim::Guard;
 use crate::stops::{Stop, stop};
@@ -30,13 +31,14 @@ pub(super) struct Shard {
     pub(super) live: Live,
 }
 
-/// The number of entries.
+/// The number of entries, modulo 2^64: a removal may be counted before the insert that it undoes.
 #[repr(align(64))]
 pub(super) struct Live(AtomicU64);
 
 impl Live {
     pub(super) fn count(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
+        let counted = self.0.load(Ordering::Relaxed) as i64;
+        counted.max(0) as u64
     }
 }
 
@@ -98,17 +100,21 @@ impl Shard {
         let Linked::To(next) = table.next.load(guard) else {
             unreachable!("a slot is frozen only once there is a next table")
         };
+        if planted(Bug::FrozenTakenForPresent) {
+            return table.look_frozen(cell, guard, verify, || true);
+        }
         match next.look(cell, guard, verify) {
             Look::Found(address) => return Some(Some(address)),
             Look::Absent => return Some(None),
             Look::Moving => {}
         }
-        if next.is_whole(next.geometry.group(cell)) {
+        let has_moved = || next.is_whole(next.geometry.group(cell));
+        if has_moved() {
             return None;
         }
         // At this moment nobody could have changed the entries of the group in the next table, so what stands in this
         // one, frozen or not, is the present.
-        table.look_frozen(cell, guard, verify)
+        table.look_frozen(cell, guard, verify, has_moved)
     }
 
     /// The table to change the entries of this cell in: the current one, or the next one with their group whole.
@@ -139,21 +145,15 @@ impl Shard {
     ) -> Outcome {
         loop {
             let table = self.writable(cell, shared, guard);
-            let word = Word::entry(table.geometry.tag(cell), new.address);
+            let tag = table.geometry.tag(cell);
+            let word = Word::entry(tag, new.address);
             let walked = table.walk(cell, guard, |slot| {
                 let mut found = slot.load();
                 loop {
-                    if found.is_frozen() {
-                        return ControlFlow::Break(Attempt::Moved);
-                    }
                     if found == word {
                         return ControlFlow::Break(Attempt::Done(Outcome::Present));
                     }
-                    let old = if found == Word::EMPTY {
-                        None
-                    } else if let Some(address) = found.address()
-                        && found.has_tag(table.geometry.tag(cell))
-                    {
+                    let old = if let Some(address) = found.address_if(tag) {
                         match locate.probe(address, new.keyspace, new.key) {
                             Probe::Same(version) => Some(Entry { address, version }),
                             Probe::Other => return ControlFlow::Continue(()),
@@ -166,6 +166,10 @@ impl Shard {
                                 continue;
                             }
                         }
+                    } else if found == Word::EMPTY {
+                        None
+                    } else if found.is_frozen() {
+                        return ControlFlow::Break(Attempt::Moved);
                     } else {
                         return ControlFlow::Continue(());
                     };
@@ -180,6 +184,9 @@ impl Shard {
                         Ok(()) => {
                             let outcome = old.map_or(Outcome::Inserted, Outcome::Replaced);
                             return ControlFlow::Break(Attempt::Done(outcome));
+                        }
+                        Err(_) if planted(Bug::LostSlotPassedOver) && old.is_none() => {
+                            return ControlFlow::Continue(());
                         }
                         Err(changed) => found = changed,
                     }
@@ -209,7 +216,7 @@ impl Shard {
         // ORDERING: Relaxed: counts that publish nothing.
         self.live.0.fetch_add(1, Ordering::Relaxed);
         let used = table.progress.used.fetch_add(1, Ordering::Relaxed) + 1;
-        if used > table.used_max {
+        if used > table.progress.used_max {
             self.begin_resize(table, shared, guard);
         }
     }
@@ -243,6 +250,9 @@ impl Shard {
                 match slot.replace(expected, replacement) {
                     Ok(()) => ControlFlow::Break(Some(true)),
                     Err(changed) if changed.is_frozen() => ControlFlow::Break(None),
+                    Err(changed) if planted(Bug::LateSwapWins) => {
+                        ControlFlow::Break(Some(slot.replace(changed, replacement).is_ok()))
+                    }
                     // No other slot can have it.
                     Err(_) => ControlFlow::Break(Some(false)),
                 }

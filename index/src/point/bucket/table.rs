@@ -17,11 +17,13 @@
 
 use std::ops::ControlFlow;
 
+use super::content::Content;
 use super::geometry::{BUCKET_SLOTS, Cell, GROUP_BUCKETS, GROUP_SLOTS, Geometry};
 use super::memory::{Link, Linked, Slot, Slots};
 use super::metrics::Memory;
 use super::word::Word;
 use crate::address::Address;
+use crate::bugs::{Bug, planted};
 use crate::point::Probe;
 use crate::reclaim::Guard;
 use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -47,20 +49,20 @@ impl Block {
 /// A table.
 pub(super) struct Table {
     pub(super) geometry: Geometry,
-    /// More slots in use than this, and the table is replaced.
-    pub(super) used_max: u64,
-    /// How many tables the shard had before.
-    pub(super) generation: u32,
     slots: Slots,
     overflow: Box<[Link<Block>]>,
     pub(super) next: Link<Table>,
     pub(super) progress: Progress,
-    memory: Memory,
 }
 
-/// What writers count; on a line of its own, away from what readers read.
+/// What only writers look at; on a line of its own, away from what readers read.
 #[repr(align(64))]
 pub(super) struct Progress {
+    /// More slots in use than this, and the table is replaced.
+    pub(super) used_max: u64,
+    /// How many tables the shard had before.
+    pub(super) generation: u32,
+    memory: Memory,
     /// Slots that are not EMPTY.
     pub(super) used: AtomicU64,
     /// Groups that are whole.
@@ -107,17 +109,17 @@ impl Table {
     ) -> Box<Table> {
         let table = Box::new(Table {
             geometry,
-            used_max,
-            generation,
             slots: Slots::uninit(geometry.groups() as usize * GROUP_SLOTS),
             overflow: (0..geometry.groups()).map(|_| Link::null()).collect(),
             next: Link::null(),
             progress: Progress {
+                used_max,
+                generation,
+                memory: memory.clone(),
                 used: AtomicU64::new(0),
                 whole: AtomicU32::new(0),
                 cursor: AtomicU32::new(0),
             },
-            memory: memory.clone(),
         });
         memory.add(table.bytes());
         table
@@ -186,15 +188,18 @@ impl Table {
         let tag = self.geometry.tag(cell);
         let walked = self.walk(cell, guard, |slot| {
             let mut word = slot.load();
+            if planted(Bug::DeletedTakenForEnd) && word == Word::DELETED {
+                return ControlFlow::Break(Look::Absent);
+            }
             loop {
-                if word.is_frozen() || word == Word::UNINIT {
-                    return ControlFlow::Break(Look::Moving);
-                }
-                if word == Word::EMPTY {
-                    return ControlFlow::Break(Look::Absent);
-                }
-                let Some(address) = word.address().filter(|_| word.has_tag(tag)) else {
-                    return ControlFlow::Continue(());
+                let Some(address) = word.address_if(tag) else {
+                    return if word.is_thawed_entry() || word == Word::DELETED {
+                        ControlFlow::Continue(())
+                    } else if word == Word::EMPTY {
+                        ControlFlow::Break(Look::Absent)
+                    } else {
+                        ControlFlow::Break(Look::Moving)
+                    };
                 };
                 match verify(address) {
                     Probe::Same(_) => return ControlFlow::Break(Look::Found(address)),
@@ -216,27 +221,38 @@ impl Table {
         }
     }
 
-    /// Looks among entries that may be frozen; the answer counts as long as the group that they go to is not whole.
-    /// `None` if a record is gone, so that the group must have become whole.
+    /// Looks among entries that may be frozen; the answer counts as long as the group that they go to is not whole, which
+    /// `has_moved` tells. `None` if a record is gone because that group has become whole.
     pub(super) fn look_frozen(
         &self,
         cell: Cell,
         guard: &Guard,
         verify: &mut impl FnMut(Address) -> Probe,
+        has_moved: impl Fn() -> bool,
     ) -> Option<Option<Address>> {
         let tag = self.geometry.tag(cell);
         let walked = self.walk(cell, guard, |slot| {
-            let word = slot.load().thawed();
-            if word == Word::EMPTY {
-                return ControlFlow::Break(Some(None));
-            }
-            let Some(address) = word.address().filter(|_| word.has_tag(tag)) else {
-                return ControlFlow::Continue(());
-            };
-            match verify(address) {
-                Probe::Same(_) => ControlFlow::Break(Some(Some(address))),
-                Probe::Other => ControlFlow::Continue(()),
-                Probe::Gone => ControlFlow::Break(None),
+            let mut word = slot.load().thawed();
+            loop {
+                if word == Word::EMPTY {
+                    return ControlFlow::Break(Some(None));
+                }
+                let Some(address) = word.address_if(tag) else { return ControlFlow::Continue(()) };
+                match verify(address) {
+                    Probe::Same(_) => return ControlFlow::Break(Some(Some(address))),
+                    Probe::Other => return ControlFlow::Continue(()),
+                    Probe::Gone => {
+                        let again = slot.load().thawed();
+                        if again != word {
+                            word = again;
+                        } else if has_moved() {
+                            return ControlFlow::Break(None);
+                        } else {
+                            // It still stands here: waiting for whoever moves the group would be no use.
+                            return ControlFlow::Continue(());
+                        }
+                    }
+                }
             }
         });
         match walked {
@@ -250,11 +266,14 @@ impl Table {
         let tag = self.geometry.tag(cell);
         let first = self.geometry.home_bucket(cell) * BUCKET_SLOTS;
         let mut words = self.slots[first..first + BUCKET_SLOTS].iter().map(|slot| slot.load());
-        words.find(|word| word.has_tag(tag)).and_then(Word::address)
+        words.find_map(|word| word.address_if(tag))
     }
 
     /// True if all slots of the group were filled from the table before.
     pub(super) fn is_whole(&self, group: u32) -> bool {
+        if planted(Bug::WholeByFirstSlot) {
+            return self.group_slots(group)[0].load() != Word::UNINIT;
+        }
         self.last_slot(group).load() != Word::UNINIT
     }
 
@@ -304,7 +323,7 @@ impl Table {
             let blocks = content.overflow.len().div_ceil(BLOCK_SLOTS);
             match self.overflow[group as usize].publish(chain) {
                 Ok(()) => {
-                    self.memory.add(blocks * size_of::<Block>());
+                    self.progress.memory.add(blocks * size_of::<Block>());
                     placed += content.overflow.len() as u64;
                 }
                 Err(chain) => {
@@ -317,6 +336,9 @@ impl Table {
             let was_first = slot.replace(Word::UNINIT, word).is_ok();
             placed += u64::from(was_first && word != Word::EMPTY);
             completes = was_first;
+            if planted(Bug::LateFill) && !was_first {
+                let _ = slot.replace(slot.load().thawed(), word);
+            }
         }
         // ORDERING: Relaxed: a count; growth depends on it roughly.
         self.progress.used.fetch_add(placed, Ordering::Relaxed);
@@ -330,7 +352,7 @@ impl Table {
     pub(super) fn extend(&self, end: &Link<Block>, word: Word) -> bool {
         let added = end.publish(Block::with(&[word])).is_ok();
         if added {
-            self.memory.add(size_of::<Block>());
+            self.progress.memory.add(size_of::<Block>());
         }
         added
     }
@@ -344,7 +366,7 @@ impl Drop for Table {
                 bytes += drop_chain(chain);
             }
         }
-        self.memory.subtract(bytes);
+        self.progress.memory.subtract(bytes);
     }
 }
 
@@ -356,40 +378,4 @@ fn drop_chain(first: Box<Block>) -> usize {
         rest = block.next.take();
     }
     bytes
-}
-
-/// What a group of a new table begins with.
-pub(super) struct Content {
-    slots: [Word; GROUP_SLOTS],
-    overflow: Vec<Word>,
-}
-
-impl Content {
-    pub(super) fn new() -> Self {
-        Content { slots: [Word::EMPTY; GROUP_SLOTS], overflow: Vec::new() }
-    }
-
-    /// Places an entry into the first free slot of its order.
-    pub(super) fn place(&mut self, home_bucket: usize, word: Word) {
-        let home = home_bucket % GROUP_BUCKETS;
-        for step in 0..GROUP_BUCKETS {
-            let first = (home ^ step) * BUCKET_SLOTS;
-            let bucket = &mut self.slots[first..first + BUCKET_SLOTS];
-            if let Some(slot) = bucket.iter_mut().find(|slot| **slot == Word::EMPTY) {
-                *slot = word;
-                return;
-            }
-        }
-        self.overflow.push(word);
-    }
-
-    fn overflow_chain(&self) -> Option<Box<Block>> {
-        self.overflow.chunks(BLOCK_SLOTS).rev().fold(None, |rest, words| {
-            let mut block = Block::with(words);
-            if let Some(rest) = rest {
-                block.next = Link::to(rest);
-            }
-            Some(block)
-        })
-    }
 }

@@ -53,9 +53,17 @@ impl Word {
         self.0
     }
 
-    /// True for an entry with this tag, frozen or not.
-    pub(super) fn has_tag(self, tag: u32) -> bool {
-        self.0 & IDENTITY_MASK == ENTRY | u64::from(tag) << TAG_SHIFT
+    /// The address of an entry with this tag that is not frozen.
+    #[inline]
+    pub(super) fn address_if(self, tag: u32) -> Option<Address> {
+        let wanted = ENTRY | u64::from(tag) << TAG_SHIFT;
+        if self.0 & (FROZEN | IDENTITY_MASK) == wanted { self.address() } else { None }
+    }
+
+    /// True for an entry that is not frozen.
+    #[inline]
+    pub(super) fn is_thawed_entry(self) -> bool {
+        self.0 & (FROZEN | ENTRY) == ENTRY
     }
 
     pub(super) fn is_entry(self) -> bool {
@@ -94,7 +102,9 @@ mod tests {
         for tag in [0, 1, 0x2A_AAAA, (1 << TAG_BITS) - 1] {
             for address in [Address::MIN, Address::MAX] {
                 for word in [Word::entry(tag, address), Word::entry(tag, address).frozen()] {
-                    assert!(word.is_entry() && word.has_tag(tag) && !word.has_tag(tag ^ 1));
+                    let found = (!word.is_frozen()).then_some(address);
+                    assert!(word.is_entry() && word.is_thawed_entry() != word.is_frozen());
+                    assert_eq!((word.address_if(tag), word.address_if(tag ^ 1)), (found, None));
                     assert_eq!((word.tag(), word.address()), (tag, Some(address)));
                     assert_eq!(word.thawed(), Word::entry(tag, address));
                 }
@@ -102,7 +112,8 @@ mod tests {
         }
         for marker in [Word::UNINIT, Word::EMPTY, Word::DELETED] {
             for word in [marker, marker.frozen()] {
-                assert!(!word.is_entry() && !word.has_tag(0) && word.address().is_none());
+                assert!(!word.is_entry() && !word.is_thawed_entry());
+                assert_eq!((word.address_if(0), word.address()), (None, None));
                 assert_eq!(word.thawed(), marker);
             }
         }
