@@ -77,7 +77,7 @@ impl Background {
     fn wait(&self, timeout: Option<Duration>, has_work: impl Fn() -> bool) -> bool {
         let mut state = lock(&self.state);
         self.sleeps.store(timeout.is_none(), SeqCst);
-        while !state.stop && !state.has_work && !(timeout.is_none() && has_work()) {
+        while !(state.stop || state.has_work || timeout.is_none() && has_work()) {
             let (next, is_over) = sync::wait_for(&self.changed, state, timeout);
             state = next;
             if is_over {

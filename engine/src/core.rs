@@ -10,7 +10,7 @@
 //! One latch: the first failure that leaves memory and disk apart refuses every later write. Reads go on.
 
 use std::sync::atomic::AtomicBool;
-use std::sync::atomic::Ordering::{AcqRel, Acquire, Release};
+use std::sync::atomic::Ordering::{AcqRel, Acquire};
 use std::sync::{OnceLock, RwLock};
 
 use crate::address::{Address, Location, SlotTable};
@@ -44,7 +44,7 @@ pub(crate) struct Core {
     closed: AtomicBool,
     latch: OnceLock<Error>,
     /// True once a record could not be read while its successor was installed: it may stand beside it in the index.
-    met_unreadable: AtomicBool,
+    pub(crate) met_unreadable: AtomicBool,
 }
 
 /// What the index is told about a record that it has an address of.
@@ -169,12 +169,6 @@ impl Core {
         self.slots.address(location, |id| self.log.segment(id))
     }
 
-    /// A record cannot be read while its successor is installed, so it stays in the index beside it.
-    pub(crate) fn note_unreadable(&self) {
-        // ORDERING: Release, pairs with the load in `met_unreadable`, and precedes the entry of the successor.
-        self.met_unreadable.store(true, Release);
-    }
-
     /// Asks for the first bytes of a record.
     #[inline]
     pub(crate) fn prefetch_record(&self, address: Address) {
@@ -200,7 +194,7 @@ impl Core {
     /// True when a key may have several entries in the index.
     #[inline]
     pub(crate) fn met_unreadable(&self) -> bool {
-        // ORDERING: Acquire, pairs with the store in `note_unreadable`. Whoever starts after the successor was installed sees it;
+        // ORDERING: Acquire, pairs with the store of the index. Whoever starts after the successor was installed sees it;
         // whoever runs beside that may answer either record.
         self.met_unreadable.load(Acquire)
     }

@@ -60,7 +60,6 @@ mod range;
 mod read;
 mod read_many;
 mod record;
-mod records;
 mod scan;
 pub mod stats;
 pub mod storage_engine;

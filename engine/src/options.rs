@@ -184,7 +184,7 @@ impl IndexOptions {
             }
             Some(_) => {}
         }
-        if self.ordered == Some(true) && !parts::BUILD.ordered {
+        if (self.ordered == Some(true) || self.tiny_runs) && !parts::BUILD.ordered {
             return Err(Error::unsupported(
                 "ordered is set, but this build keeps no key order; enable the feature `ordered`",
             ));

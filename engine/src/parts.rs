@@ -7,7 +7,7 @@
 //! | log on disk, manifest, file system | `glue/log.rs`, `manifest.rs` (`wal`) | `parts/no_wal.rs`: opening answers `Unsupported` |
 //! | clock | that of `cortenkv-wal` | `parts/clock.rs`, the same by name and shape |
 //! | index | `glue/index.rs` over `cortenkv-index` | `parts/tree_index.rs`, a sorted map of whole keys |
-//! | key order | `glue/ordered.rs`, `glue/dead.rs` (`ordered`) | `parts/no_order.rs` when `index` is on: scans answer `Unsupported` |
+//! | key order | `glue/ordered.rs`, `owner.rs`, `dead.rs` (`ordered`) | `parts/no_order.rs` when `index` is on: scans answer `Unsupported` |
 //! | files of key runs | `glue/run_files.rs` (`ordered` and `wal`) | `parts/ram_runs.rs`, runs in memory; `parts/no_runs.rs`, none |
 //!
 //! The log in memory (`memory_log.rs`) is part of every build.
@@ -50,6 +50,9 @@ mod ordered;
 #[cfg(all(feature = "index", not(feature = "ordered")))]
 #[path = "parts/no_order.rs"]
 mod ordered;
+#[cfg(all(feature = "index", feature = "ordered"))]
+#[path = "glue/owner.rs"]
+mod owner;
 
 #[cfg(all(feature = "wal", feature = "ordered"))]
 #[path = "glue/run_files.rs"]

@@ -19,6 +19,7 @@ use random::{Random, mix};
 const CASES: u64 = 2_000;
 
 type Map = BTreeMap<Vec<u8>, Vec<u8>>;
+type Entries = Vec<(Vec<u8>, Vec<u8>)>;
 type Bounds = (Bound<Vec<u8>>, Bound<Vec<u8>>);
 
 fn seed() -> u64 {
@@ -65,7 +66,7 @@ fn prefix_bounds(prefix: &[u8]) -> Bounds {
     (Bound::Included(prefix.to_vec()), upper.unwrap_or(Bound::Unbounded))
 }
 
-fn within(map: &Map, (start, end): &Bounds) -> Vec<(Vec<u8>, Vec<u8>)> {
+fn within(map: &Map, (start, end): &Bounds) -> Entries {
     let is_in = |key: &&Vec<u8>| {
         let above = match start {
             Bound::Unbounded => true,
@@ -83,7 +84,7 @@ fn within(map: &Map, (start, end): &Bounds) -> Vec<(Vec<u8>, Vec<u8>)> {
 }
 
 /// A scan in one of its forms, the lowest key first, and the range that it stood for.
-fn scan(space: &Keyspace, random: &mut Random) -> (Bounds, Vec<(Vec<u8>, Vec<u8>)>) {
+fn scan(space: &Keyspace, random: &mut Random) -> (Bounds, Entries) {
     let owned = |(key, value): (Bytes, Bytes)| (key.to_vec(), value.to_vec());
     let range = bounds(random);
     let prefix = key(random);

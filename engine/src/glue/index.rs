@@ -8,7 +8,7 @@
 //! Nothing here is locked. Each installation is atomic by itself; `in_flight.rs` sees to whole batches.
 
 use std::cell::Cell;
-use std::ops::ControlFlow;
+use std::sync::atomic::Ordering::Release;
 
 use cortenkv_index::{
     BatchVerify, BucketOptions, BucketPoint, NewEntry, Outcome, PointIndex, Version,
@@ -25,7 +25,6 @@ use crate::parts::ordered::{KeyOrder, KeyWalk};
 use crate::range::{Direction, KeyRange};
 use crate::read_many::{BATCH_KEYS, Candidates};
 use crate::record::{KeyspaceId, Rank};
-use crate::records::{Probed, Records};
 use crate::stats::IndexStats;
 
 pub(crate) use cortenkv_index::pin;
@@ -41,21 +40,18 @@ pub(crate) fn prefetch(bytes: &[u8]) {
 
 /// What stood in the place of a record that is about to be installed.
 pub(super) enum Before {
-    /// No record of its key.
     Nothing,
-    /// A tombstone.
-    Dead,
-    /// A value.
-    Live {
-        /// Whether it has an expiry.
-        can_expire: bool,
-    },
+    Tombstone,
+    /// A value that has ended or may end.
+    Expiring,
+    /// A value that stays until it is replaced.
+    Lasting,
 }
 
 /// From the hash of a key to the address of its newest record; keys are compared in the log.
 pub(crate) struct Index {
     hash_seed: u64,
-    point: BucketPoint,
+    pub(super) point: BucketPoint,
     order: KeyOrder,
 }
 
@@ -80,11 +76,11 @@ impl Index {
     pub(crate) fn install(
         &self,
         offered: &[Offered<'_>],
-        records: &dyn Records,
+        core: &Core,
         follows_order: bool,
         mut told: impl FnMut(usize, Installed),
     ) {
-        let locate = Locate { records, last: Cell::new(None) };
+        let locate = Locate { core, last: Cell::new(None) };
         let announce = |n: usize, old: Option<cortenkv_index::Entry>| {
             let (record, _) = &offered[n];
             let before = match old {
@@ -93,10 +89,10 @@ impl Index {
                     let address = ours(old.address);
                     self.order.mark_dead(address);
                     match locate.last.get() {
-                        _ if old.version.tombstone => Before::Dead,
-                        Some((last, can_expire)) if last == address => Before::Live { can_expire },
+                        _ if old.version.tombstone => Before::Tombstone,
+                        Some((last, false)) if last == address => Before::Lasting,
                         // Whoever announces too often does no harm.
-                        _ => Before::Live { can_expire: true },
+                        _ => Before::Expiring,
                     }
                 }
             };
@@ -163,14 +159,6 @@ impl Index {
         }
         let mut found = Vec::with_capacity(keys.len());
         self.point.get_batch(hashes, &mut Verify(candidates), &mut found);
-    }
-
-    /// Visits the address of every entry, some perhaps twice; one that changes meanwhile may be left out.
-    pub(crate) fn for_each(&self, visit: &mut dyn FnMut(Address)) {
-        let _ = self.point.for_each(&mut |address| {
-            visit(ours(address));
-            ControlFlow::Continue(())
-        });
     }
 
     /// A walk over the candidate keys of a keyspace.
@@ -263,7 +251,7 @@ impl Index {
 /// Compares records with the key of an installation, and remembers what the index does not: whether the last one of the
 /// key can expire.
 struct Locate<'a> {
-    records: &'a dyn Records,
+    core: &'a Core,
     last: Cell<Option<(Address, bool)>>,
 }
 
@@ -275,18 +263,28 @@ impl cortenkv_index::Location for Locate<'_> {
         key: &[u8],
     ) -> cortenkv_index::Probe {
         let address = ours(address);
-        match self.records.probe(address, keyspace, key) {
-            Probed::Same { rank, can_expire } => {
+        let probed = self.core.read_at(address, |record, _| {
+            let is_it = record.keyspace == keyspace && record.key == key;
+            is_it.then(|| (record.rank(), record.expires_at_ms.is_some()))
+        });
+        match probed {
+            Ok(Some(Some((rank, can_expire)))) => {
                 self.last.set(Some((address, can_expire)));
                 cortenkv_index::Probe::Same(version(rank))
             }
-            Probed::Other => cortenkv_index::Probe::Other,
-            Probed::Gone => cortenkv_index::Probe::Gone,
+            Ok(Some(None)) => cortenkv_index::Probe::Other,
+            Ok(None) => cortenkv_index::Probe::Gone,
+            Err(_) => {
+                // It stays in the index beside the new one, so that its key answers the error.
+                // ORDERING: Release, pairs with the load in `Core::met_unreadable`, and precedes the entry of the successor.
+                self.core.met_unreadable.store(true, Release);
+                cortenkv_index::Probe::Other
+            }
         }
     }
 
     fn prefetch(&self, address: cortenkv_index::Address) {
-        self.records.prefetch(ours(address));
+        self.core.prefetch_record(ours(address));
     }
 }
 

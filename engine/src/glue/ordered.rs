@@ -16,25 +16,21 @@ use std::sync::Mutex;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
 use std::sync::atomic::{AtomicBool, AtomicU64};
 
-use cortenkv_index::{
-    Grace, Hint, KeyBatch, KeyCursor, KeyOwner, KeyState, OrderedIndex, RunsOptions, RunsOrdered,
-};
+use cortenkv_index::{Grace, Hint, KeyBatch, KeyCursor, OrderedIndex, RunsOptions, RunsOrdered};
 
 use super::dead::DeadTable;
 use super::index::{Before, ours, to_theirs};
+use super::owner::{Owner, live_keys};
 use crate::address::Address;
 use crate::core::Core;
 use crate::error::{Error, Result};
 use crate::options::IndexOptions;
 use crate::parts::RunFiles;
 use crate::parts::bugs::{Bug, planted};
-use crate::places::Seen;
 use crate::range::{Direction, KeyRange};
-use crate::read_many::BATCH_KEYS;
 use crate::record::KeyspaceId;
 use crate::stats::IndexStats;
 use crate::sync::lock;
-use crate::ttl;
 
 /// LIMIT: a keyspace is sealed, merged and split in steps; so many inserts may wait for the next look.
 const WAKE_INSERTS: u64 = 2_048;
@@ -93,9 +89,9 @@ impl KeyOrder {
     pub(crate) fn announce(&self, keyspace: KeyspaceId, key: &[u8], before: Before) {
         let Some(kept) = &self.0 else { return };
         let was_to_stay = match before {
-            Before::Nothing => false,
-            Before::Dead => planted(Bug::KeyDroppedByMerge),
-            Before::Live { can_expire } => !can_expire,
+            Before::Nothing | Before::Expiring => false,
+            Before::Tombstone => planted(Bug::KeyDroppedByMerge),
+            Before::Lasting => true,
         };
         // ORDERING: Acquire, pairs with the store in `rebuild`, which then waits for every pin that may have missed it.
         if was_to_stay && !kept.is_rebuilding.load(Acquire) {
@@ -267,88 +263,6 @@ impl Kept {
             self.is_rebuilding.store(false, Release);
         }
         Ok(true)
-    }
-}
-
-/// The keys of a keyspace whose newest record is a put that has not expired, the highest first.
-fn live_keys(core: &Core, keyspace: KeyspaceId) -> Vec<(Vec<u8>, Option<Hint>)> {
-    let mut keys = Vec::new();
-    let now_ms = core.now_ms();
-    core.index.for_each(&mut |address| {
-        // What cannot be read names no key. A get of it answers the error, to whoever knows the key.
-        let read = core.read_at(address, |record, _| {
-            let is_live = record.keyspace == keyspace
-                && !record.tombstone
-                && !ttl::is_expired(record.expires_at_ms, now_ms);
-            is_live.then(|| (record.key.to_vec(), record.location.segment))
-        });
-        if let Ok(Some(Some((key, segment)))) = read {
-            keys.push((key, Some(Hint { segment, address: to_theirs(address) })));
-        }
-    });
-    // An entry may be named twice, and a record that could not be read when its successor came stands beside it.
-    keys.sort_unstable_by(|(a, _), (b, _)| b.cmp(a));
-    keys.dedup_by(|(a, hint), (b, kept)| {
-        let is_same = a == b;
-        if is_same && hint != kept {
-            *kept = None;
-        }
-        is_same
-    });
-    keys
-}
-
-/// The database, as merges see it.
-struct Owner<'a>(&'a Core);
-
-impl KeyOwner for Owner<'_> {
-    fn states(
-        &self,
-        keyspace: u32,
-        keys: &KeyBatch,
-        states: &mut Vec<KeyState>,
-    ) -> cortenkv_index::Result<()> {
-        states.clear();
-        let mut all = keys.iter();
-        let mut chunk = Vec::with_capacity(BATCH_KEYS);
-        while all.len() > 0 {
-            chunk.clear();
-            chunk.extend(all.by_ref().take(BATCH_KEYS));
-            self.chunk_states(keyspace, &chunk, states);
-        }
-        Ok(())
-    }
-}
-
-impl Owner<'_> {
-    fn chunk_states(&self, keyspace: KeyspaceId, keys: &[&[u8]], states: &mut Vec<KeyState>) {
-        let Owner(core) = self;
-        let now_ms = core.now_ms();
-        if core.met_unreadable() {
-            // A key may have several records then; and one that cannot be read may be live.
-            states.extend(keys.iter().map(|key| {
-                match core.find_live(keyspace, key, || now_ms, |_| ()) {
-                    Ok(None) => KeyState::Dead,
-                    Ok(Some(())) | Err(_) => KeyState::Live(None),
-                }
-            }));
-            return;
-        }
-        states.extend(core.find_newest(keyspace, keys)[..keys.len()].iter().map(
-            |seen| match *seen {
-                Seen::Nothing => KeyState::Dead,
-                Seen::Unreadable => KeyState::Live(None),
-                Seen::At(_, rank, expires_at_ms)
-                    if rank.tombstone || ttl::is_expired(expires_at_ms, now_ms) =>
-                {
-                    KeyState::Dead
-                }
-                Seen::At(address, rank, _) => {
-                    let (segment, address) = (rank.location.segment, to_theirs(address));
-                    KeyState::Live(Some(Hint { segment, address }))
-                }
-            },
-        ));
     }
 }
 

@@ -19,7 +19,6 @@ use crate::parts::RunFiles;
 use crate::range::{Direction, KeyRange};
 use crate::read_many::Candidates;
 use crate::record::{KeyspaceId, Rank, RecordRef};
-use crate::records::Records;
 use crate::stats::IndexStats;
 use crate::sync::{read, write};
 
@@ -50,7 +49,7 @@ impl Index {
     pub(crate) fn install(
         &self,
         offered: &[Offered<'_>],
-        _: &dyn Records,
+        _: &Core,
         _follows_order: bool,
         mut told: impl FnMut(usize, Installed),
     ) {
