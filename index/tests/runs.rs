@@ -86,6 +86,41 @@ fn stress_each_record_dies_once_however_many_threads_try() {
     }
 }
 
+/// Two threads that allocate the same chunk at the same moment: one chunk is dropped, and no bit with it.
+#[test]
+fn stress_no_bit_is_lost_when_two_threads_need_a_new_chunk() {
+    const CHUNK_BYTES: u32 = 1 << 20;
+    for _round in 0..100 {
+        let dead = DeadBits::new(SEGMENT_BYTES);
+        let (arrived, lost) = (AtomicU32::new(0), AtomicUsize::new(0));
+        thread::scope(|scope| {
+            for offset_in_chunk in [0, 64] {
+                let (dead, arrived, lost) = (&dead, &arrived, &lost);
+                scope.spawn(move || {
+                    for chunk in 0..SEGMENT_BYTES / CHUNK_BYTES {
+                        arrived.fetch_add(1, Ordering::Relaxed);
+                        // Spinning lets both leave together; yielding helps where one core is all there is.
+                        let mut spins = 0;
+                        while arrived.load(Ordering::Relaxed) < 2 * (chunk + 1) {
+                            spins += 1;
+                            if spins % 1_000 == 0 {
+                                thread::yield_now()
+                            } else {
+                                std::hint::spin_loop()
+                            }
+                        }
+                        let offset = chunk * CHUNK_BYTES + offset_in_chunk;
+                        // A thread that panicked here would leave the other one waiting.
+                        let kept = dead.set(offset) && dead.is_set(offset);
+                        lost.fetch_add(usize::from(!kept), Ordering::Relaxed);
+                    }
+                });
+            }
+        });
+        assert_eq!((lost.into_inner(), dead.count() as u32), (0, 2 * SEGMENT_BYTES / CHUNK_BYTES));
+    }
+}
+
 /// The guarantee that scans rely on: a reader who knows of the new version finds the bit of the old one set.
 #[test]
 fn stress_a_published_version_has_its_predecessors_bit_set() {

@@ -137,7 +137,7 @@ impl RunCursor {
 
     /// Decodes a block, unless it is there.
     fn load(&mut self, block: u32, live: u32) -> Result<()> {
-        if self.live != 0 && self.block == block {
+        if self.block == block {
             self.live = live;
             return Ok(());
         }

@@ -170,6 +170,16 @@ fn the_longest_keys_the_empty_one_and_those_of_ff_bytes_fit() {
 }
 
 #[test]
+fn a_key_between_two_groups_is_found_between_them() {
+    // Each group has a prefix of its own, which the fences leave out and the sought keys do not share.
+    let group = |first: u8| (0..256u32).map(move |n| [&[first; 5][..], &n.to_be_bytes()].concat());
+    let keys: BTreeSet<Vec<u8>> = [b'b', b'd', b'f'].into_iter().flat_map(group).collect();
+    let probes =
+        ["", "a", "bbbb", "c", "cccccccccc", "dddd", "de", "e", "g", "bbbbb\u{7f}", "ddddde"];
+    check(&keys, &probes.map(|probe| probe.as_bytes().to_vec()), &[255, 256, 300]);
+}
+
+#[test]
 fn a_key_over_the_limit_makes_no_run() {
     let mut builder = RunBuilder::new();
     builder.push(&[0; KEY_BYTES_MAX + 1], None);
