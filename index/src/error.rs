@@ -9,10 +9,9 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// A part of an index could not be written or read.
+    /// The owner's storage failed.
     Io,
-    /// A part of an index fails its checksum or contradicts itself. Indexes are derived data: rebuild it from the
-    /// records.
+    /// Bytes that were stored are not the bytes that come back.
     Corruption,
     /// An argument that can never be right.
     InvalidArgument,
@@ -40,9 +39,10 @@ pub struct Error {
 }
 
 impl Error {
-    /// An error of this kind; for owners of records and stores of runs, who report theirs through this crate.
-    pub fn new(kind: ErrorKind, context: String) -> Self {
-        Error { kind, context }
+    /// An error with the sentence that `Display` shows; for owners of records and stores of runs, whose failures pass
+    /// through this crate.
+    pub fn new(kind: ErrorKind, context: impl Into<String>) -> Self {
+        Error { kind, context: context.into() }
     }
 
     /// What went wrong, for programs.

@@ -55,6 +55,7 @@
 #![deny(unsafe_code)]
 
 mod address;
+mod dead;
 pub mod design;
 mod error;
 #[cfg(feature = "ordered")]
@@ -68,15 +69,22 @@ mod sync;
 pub mod testkit;
 
 pub use address::Address;
+pub use dead::DeadBits;
 pub use error::{Error, ErrorKind, Result};
 #[cfg(feature = "ordered")]
 pub use ordered::batch::KeyBatch;
 #[cfg(feature = "ordered")]
 pub use ordered::btree::BTreeOrdered;
 #[cfg(feature = "ordered")]
-pub use ordered::owner::{Hint, KeyOwner, KeyState};
+pub use ordered::hint::Hint;
+#[cfg(feature = "ordered")]
+pub use ordered::owner::{KeyOwner, KeyState};
 #[cfg(feature = "ordered")]
 pub use ordered::range::{KeyRange, prefix_end};
+#[cfg(feature = "ordered")]
+pub use ordered::run::{RamRuns, RunBytes, RunStore};
+#[cfg(feature = "ordered")]
+pub use ordered::runs::{RunsOptions, RunsOrdered};
 #[cfg(feature = "ordered")]
 pub use ordered::stats::OrderStats;
 #[cfg(feature = "ordered")]

@@ -10,8 +10,11 @@
 
 pub(crate) mod batch;
 pub(crate) mod btree;
+pub(crate) mod hint;
 pub(crate) mod owner;
 pub(crate) mod range;
+pub(crate) mod run;
+pub(crate) mod runs;
 pub(crate) mod stats;
 
 use crate::error::Result;

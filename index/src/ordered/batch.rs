@@ -1,6 +1,6 @@
 //! A reusable buffer of keys, each with the hint that came with it.
 
-use super::owner::Hint;
+use super::hint::Hint;
 
 /// A reusable buffer of keys, filled by [`KeyCursor::next_batch`](super::KeyCursor::next_batch): three allocations for
 /// any number of keys.

@@ -1,20 +1,8 @@
 //! What the ordered index asks of the owner of the records, and what it remembers of the answers.
 
 use super::batch::KeyBatch;
-use crate::address::Address;
+use super::hint::Hint;
 use crate::error::Result;
-
-/// Where the live record of a key was when the owner was last asked.
-///
-/// It counts only if the segment still stands in the slot of the address and the record there is not known to be
-/// dead; else the point index decides.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Hint {
-    /// The id of the segment: never given out again, unlike the slot.
-    pub segment: u64,
-    /// The place of the record.
-    pub address: Address,
-}
 
 /// What the owner of the records knows of a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -14,10 +14,11 @@
 
 use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
-use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::PoisonError;
 
 use super::{Entry, ExportPosition, Location, NewEntry, Outcome, PointIndex, Probe};
 use crate::address::Address;
+use crate::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 const SHARDS_DEFAULT: usize = 64;
 /// Bytes per entry in a B-tree of the standard library: 16 in nodes of 11 that are about 70 % full, with headers.
@@ -49,7 +50,7 @@ impl BTreePoint {
         assert!((1..=1 << 16).contains(&shards), "an index has 1 to 65,536 shards, not {shards}");
         let shards = shards.next_power_of_two();
         BTreePoint {
-            shards: (0..shards).map(|_| RwLock::default()).collect(),
+            shards: (0..shards).map(|_| RwLock::new(Shard::new())).collect(),
             shift: u64::BITS - shards.trailing_zeros(),
         }
     }

@@ -261,10 +261,8 @@ impl Model<'_> {
                 return;
             }
             assert!(round < 300, "dead keys never go, seed {}", self.seed);
-            for _ in 0..50 {
-                self.maintain();
-                thread::yield_now(); // a pin of another thread, of another test perhaps
-            }
+            (0..50).for_each(|_| self.maintain());
+            thread::yield_now(); // a pin of another thread, of another test perhaps
         }
     }
 }

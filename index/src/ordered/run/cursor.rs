@@ -1,0 +1,171 @@
+//! The walk over one run, in both directions, a block at a time.
+
+use std::fmt;
+use std::sync::Arc;
+
+use super::block::{Decoded, decode_hint};
+use super::format::{BLOCK_KEYS, HINT_BYTES};
+use super::{Run, malformed};
+use crate::error::{Error, Result};
+use crate::ordered::hint::Hint;
+
+/// The block number of a cursor that stands before the first key.
+const BEFORE: u32 = u32::MAX;
+
+/// A walk over the keys of a run that are not skipped.
+///
+/// It stands at a key, before the first or behind the last. After an error it stands behind the last.
+pub(crate) struct RunCursor {
+    run: Arc<Run>,
+    /// The block that is decoded; `BEFORE`, or the number of blocks, if there is none.
+    block: u32,
+    /// The place of the current key in its block.
+    place: u32,
+    /// A bit for each key of the block that the walk shows; none if no block is decoded.
+    live: u32,
+    /// Where the hints of the block start.
+    hints_at: usize,
+    decoded: Decoded,
+}
+
+impl RunCursor {
+    pub(super) fn new(run: Arc<Run>) -> Self {
+        let decoded = Decoded::default();
+        RunCursor { run, block: BEFORE, place: 0, live: 0, hints_at: 0, decoded }
+    }
+
+    /// Moves to the first key at or behind a position; a [`retreat`](Self::retreat) then leads to the last one before.
+    ///
+    /// # Errors
+    /// `Corruption` if its block is damaged.
+    pub(crate) fn seek(&mut self, position: u32) -> Result<()> {
+        let block = position / BLOCK_KEYS;
+        self.forward_from(block, u32::MAX << (position % BLOCK_KEYS))
+    }
+
+    /// Moves to the last key before a position, as a [`seek`](Self::seek) and a [`retreat`](Self::retreat) do, but
+    /// without decoding the block behind.
+    ///
+    /// # Errors
+    /// `Corruption` if its block is damaged.
+    pub(crate) fn seek_before(&mut self, position: u32) -> Result<()> {
+        let position = position.min(self.run.layout.keys);
+        let block = position / BLOCK_KEYS;
+        self.backward_from(block, !(u32::MAX << (position % BLOCK_KEYS)))
+    }
+
+    /// The key; `None` before the first and behind the last.
+    #[inline]
+    pub(crate) fn key(&self) -> Option<&[u8]> {
+        (self.live != 0).then(|| self.decoded.get(self.place as usize))
+    }
+
+    /// The hint of the key, if it has one.
+    #[inline]
+    pub(crate) fn hint(&self) -> Option<Hint> {
+        if self.live == 0 {
+            return None;
+        }
+        let at = self.hints_at + self.place as usize * HINT_BYTES;
+        decode_hint(self.run.bytes.bytes(), at, &self.run.segments)
+    }
+
+    /// The position of the key; the number of keys if there is none.
+    pub(crate) fn position(&self) -> u32 {
+        if self.live == 0 { self.run.layout.keys } else { self.block * BLOCK_KEYS + self.place }
+    }
+
+    /// Moves to the next key, from before the first to the first.
+    ///
+    /// # Errors
+    /// `Corruption` if the next block is damaged.
+    #[inline]
+    pub(crate) fn advance(&mut self) -> Result<()> {
+        let ahead = self.live & (u32::MAX << 1 << self.place);
+        if ahead != 0 {
+            self.place = ahead.trailing_zeros();
+            return Ok(());
+        }
+        if self.block == self.run.layout.blocks() {
+            return Ok(());
+        }
+        self.forward_from(self.block.wrapping_add(1), u32::MAX)
+    }
+
+    /// Moves to the key before, from behind the last to the last.
+    ///
+    /// # Errors
+    /// `Corruption` if the block before is damaged.
+    #[inline]
+    pub(crate) fn retreat(&mut self) -> Result<()> {
+        let behind = self.live & !(u32::MAX << self.place);
+        if behind != 0 {
+            self.place = behind.ilog2();
+            return Ok(());
+        }
+        if self.block == BEFORE {
+            return Ok(());
+        }
+        self.backward_from(self.block.wrapping_sub(1), u32::MAX)
+    }
+
+    /// Moves to the first key that is shown, `among` those of the first block.
+    fn forward_from(&mut self, first: u32, mut among: u32) -> Result<()> {
+        for block in first..self.run.layout.blocks() {
+            let live = self.run.live(block);
+            if live & among != 0 {
+                self.place = (live & among).trailing_zeros();
+                return self.load(block, live);
+            }
+            among = u32::MAX;
+        }
+        self.stand_at(self.run.layout.blocks());
+        Ok(())
+    }
+
+    /// The same backwards; a first block that does not exist has no keys.
+    fn backward_from(&mut self, first: u32, mut among: u32) -> Result<()> {
+        let mut next = first;
+        while next != BEFORE {
+            let live = if next < self.run.layout.blocks() { self.run.live(next) } else { 0 };
+            if live & among != 0 {
+                self.place = (live & among).ilog2();
+                return self.load(next, live);
+            }
+            (next, among) = (next.wrapping_sub(1), u32::MAX);
+        }
+        self.stand_at(BEFORE);
+        Ok(())
+    }
+
+    /// Decodes a block, unless it is there.
+    fn load(&mut self, block: u32, live: u32) -> Result<()> {
+        if self.live != 0 && self.block == block {
+            self.live = live;
+            return Ok(());
+        }
+        if let Err(error) = self.decode(block) {
+            self.stand_at(self.run.layout.blocks());
+            return Err(error);
+        }
+        (self.block, self.live) = (block, live);
+        Ok(())
+    }
+
+    fn decode(&mut self, block: u32) -> Result<(), Error> {
+        let found = self.run.block(block)?;
+        self.hints_at = found.hints_at();
+        found.decode(&mut self.decoded).ok_or_else(|| malformed(block))
+    }
+
+    fn stand_at(&mut self, block: u32) {
+        (self.block, self.live, self.place) = (block, 0, 0);
+    }
+}
+
+impl fmt::Debug for RunCursor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let position = self.position();
+        f.debug_struct("RunCursor").field("position", &position).finish_non_exhaustive()
+    }
+}

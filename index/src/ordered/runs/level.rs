@@ -1,0 +1,219 @@
+//! A sorted run in pieces: what a scan sees as one run and the store as several files of bounded size.
+//!
+//! # Invariants
+//! Pieces are not empty, and their keys follow each other.
+
+use std::ops::Bound;
+use std::sync::Arc;
+
+use super::super::Direction;
+use super::super::hint::Hint;
+use super::super::range::KeyRange;
+use super::super::run::{RamRuns, Run, RunBuilder, RunCursor};
+use super::options::RunsOptions;
+use crate::error::Result;
+
+#[derive(Debug)]
+struct Piece {
+    first: Box<[u8]>,
+    run: Arc<Run>,
+}
+
+/// A run of any size.
+#[derive(Debug)]
+pub(super) struct Level {
+    pieces: Vec<Piece>,
+    len: usize,
+}
+
+impl Level {
+    /// Keys, skipped ones included.
+    pub(super) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Keys that walks pass over.
+    pub(super) fn skipped(&self) -> usize {
+        self.pieces.iter().map(|piece| piece.run.dead()).sum()
+    }
+
+    pub(super) fn ram_bytes(&self) -> usize {
+        let of_piece = |piece: &Piece| piece.first.len() + piece.run.ram_bytes();
+        self.pieces.iter().map(of_piece).sum()
+    }
+
+    pub(super) fn mapped_bytes(&self) -> usize {
+        self.pieces.iter().map(|piece| piece.run.mapped_bytes()).sum()
+    }
+
+    /// Lets later walks pass over a key.
+    pub(super) fn skip(&self, place: Place) {
+        if let Some(piece) = self.pieces.get(place.piece as usize) {
+            piece.run.skip(place.position);
+        }
+    }
+}
+
+/// Where a key stands in a level.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Place {
+    piece: u32,
+    position: u32,
+}
+
+/// A walk over the keys of a level that are not skipped.
+pub(super) struct LevelCursor {
+    level: Arc<Level>,
+    piece: usize,
+    run: RunCursor,
+    direction: Direction,
+}
+
+impl LevelCursor {
+    /// Stands at the first key in the range, in the sense of the direction. It does not end with the range.
+    ///
+    /// # Errors
+    /// `Corruption` if a block on the way is damaged.
+    pub(super) fn new(level: Arc<Level>, range: &KeyRange, direction: Direction) -> Result<Self> {
+        let bound = match direction {
+            Direction::Forward => range.start(),
+            Direction::Reverse => range.end(),
+        };
+        // The piece that holds the bound, or the last one that begins below it.
+        let begun = match (bound, direction) {
+            (Bound::Unbounded, Direction::Forward) => 0,
+            (Bound::Unbounded, Direction::Reverse) => level.pieces.len(),
+            (Bound::Included(key) | Bound::Excluded(key), _) => {
+                level.pieces.partition_point(|piece| *piece.first <= *key)
+            }
+        };
+        let piece = begun.saturating_sub(1);
+        let run = &level.pieces[piece].run;
+        let mut cursor = run.cursor();
+        match (direction, bound) {
+            (Direction::Forward, bound) => cursor.seek(run.lower_bound(bound)?)?,
+            (Direction::Reverse, Bound::Unbounded) => cursor.seek_before(u32::MAX)?,
+            (Direction::Reverse, Bound::Included(key)) => {
+                cursor.seek_before(run.lower_bound(Bound::Excluded(key))?)?;
+            }
+            (Direction::Reverse, Bound::Excluded(key)) => {
+                cursor.seek_before(run.lower_bound(Bound::Included(key))?)?;
+            }
+        }
+        let mut cursor = LevelCursor { level, piece, run: cursor, direction };
+        cursor.enter_next_piece()?;
+        Ok(cursor)
+    }
+
+    #[inline]
+    pub(super) fn key(&self) -> Option<&[u8]> {
+        self.run.key()
+    }
+
+    #[inline]
+    pub(super) fn hint(&self) -> Option<Hint> {
+        self.run.hint()
+    }
+
+    pub(super) fn place(&self) -> Place {
+        Place { piece: self.piece as u32, position: self.run.position() }
+    }
+
+    /// Goes on to the next key.
+    ///
+    /// # Errors
+    /// `Corruption` if its block is damaged.
+    #[inline]
+    pub(super) fn step(&mut self) -> Result<()> {
+        match self.direction {
+            Direction::Forward => self.run.advance()?,
+            Direction::Reverse => self.run.retreat()?,
+        }
+        if self.run.key().is_none() { self.enter_next_piece() } else { Ok(()) }
+    }
+
+    fn enter_next_piece(&mut self) -> Result<()> {
+        while self.run.key().is_none() {
+            let next = match self.direction {
+                Direction::Forward => Some(self.piece + 1),
+                Direction::Reverse => self.piece.checked_sub(1),
+            };
+            let Some(piece) = next.and_then(|next| self.level.pieces.get(next)) else {
+                return Ok(());
+            };
+            let mut run = piece.run.cursor();
+            match self.direction {
+                Direction::Forward => run.seek(0)?,
+                Direction::Reverse => run.seek_before(u32::MAX)?,
+            }
+            self.piece = next.unwrap_or_default();
+            self.run = run;
+        }
+        Ok(())
+    }
+}
+
+/// Builds a level piece by piece.
+#[derive(Debug)]
+pub(super) struct LevelBuilder {
+    pieces: Vec<Piece>,
+    first: Option<Box<[u8]>>,
+    run: RunBuilder,
+}
+
+impl LevelBuilder {
+    pub(super) fn new() -> Self {
+        LevelBuilder { pieces: Vec::new(), first: None, run: RunBuilder::new() }
+    }
+
+    /// Memory of what is not stored yet.
+    pub(super) fn bytes(&self) -> usize {
+        self.run.bytes()
+    }
+
+    /// Adds a key above all others.
+    ///
+    /// # Errors
+    /// Those of the store, if a piece is full.
+    pub(super) fn push(
+        &mut self,
+        key: &[u8],
+        hint: Option<Hint>,
+        options: &RunsOptions,
+    ) -> Result<()> {
+        if self.run.len() >= options.piece_keys_max
+            || self.run.bytes() >= RunsOptions::PIECE_BYTES_MAX
+        {
+            self.end_piece(options, false)?;
+        }
+        self.first.get_or_insert_with(|| key.into());
+        self.run.push(key, hint);
+        Ok(())
+    }
+
+    fn end_piece(&mut self, options: &RunsOptions, may_be_small: bool) -> Result<()> {
+        let Some(first) = self.first.take() else { return Ok(()) };
+        let run = std::mem::replace(&mut self.run, RunBuilder::new());
+        let is_small =
+            run.len() <= options.ram_run_keys_max && run.bytes() <= RunsOptions::RAM_RUN_BYTES_MAX;
+        let run = if is_small && may_be_small {
+            run.finish(&RamRuns)?
+        } else {
+            run.finish(&*options.store)?
+        };
+        self.pieces.push(Piece { first, run: Arc::new(run) });
+        Ok(())
+    }
+
+    /// The level; `None` if it has no key.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub(super) fn finish(mut self, options: &RunsOptions) -> Result<Option<Arc<Level>>> {
+        let is_all = self.pieces.is_empty();
+        self.end_piece(options, is_all)?;
+        let pieces = self.pieces;
+        let len = pieces.iter().map(|piece| piece.run.len()).sum();
+        Ok((len > 0).then(|| Arc::new(Level { pieces, len })))
+    }
+}
