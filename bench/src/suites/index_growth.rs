@@ -106,7 +106,7 @@ impl Arm {
     fn run(self, threads: usize, context: &CaseContext<'_>) -> Result<Outcome> {
         let keys = context.plan.keys_or(KEYS);
         let point = kinds::new_point(None);
-        let order = (self == Arm::Ordered).then(kinds::new_order);
+        let order = (self == Arm::Ordered).then(|| kinds::new_order(context.dir));
         let cpu = cpu_time();
         let done = AtomicBool::new(false);
         let measured = std::thread::scope(|scope| {

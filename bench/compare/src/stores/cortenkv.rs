@@ -4,7 +4,6 @@
 //! SIGKILL (class kernel). Single puts, as everybody else has them. Compression is off as for the others; it would
 //! only concern commits of 4 KiB and more. There is no cache of entries: what is resident is the log, mapped.
 
-use std::ops::ControlFlow;
 use std::path::Path;
 use std::time::Duration;
 
@@ -136,7 +135,7 @@ impl Session for OpenSession<'_> {
 
     fn get(&mut self, key: &Key, see: SeeValue<'_>) -> Result<bool> {
         let found = match self.kind {
-            Cortenkv::GetWith => get_with(self.db, key, see),
+            Cortenkv::GetWith => self.db.get_with(key, see).map(|shown| shown.is_some()),
             _ => self.db.get(key).map(|value| value.map(|value| see(&value)).is_some()),
         };
         found.context(|| "cortenkv cannot get".into())
@@ -153,26 +152,9 @@ impl Session for OpenSession<'_> {
     }
 
     fn scan(&mut self, from: &Key, see: SeeEntry<'_>) -> Result<()> {
-        scan_with(self.db, from, see).context(|| "cortenkv cannot scan".into())
+        let scanned = self.db.scan_with::<&[u8], ()>(&from[..].., see);
+        scanned.map(drop).context(|| "cortenkv cannot scan".into())
     }
-}
-
-// The three calls that the engine gets under other names stand here, and nowhere else.
-
-/// The value of a key, shown where it lies.
-fn get_with(db: &Db, key: &Key, see: SeeValue<'_>) -> cortenkv::Result<bool> {
-    Ok(db.get(key)?.map(|value| see(&value)).is_some())
-}
-
-/// Entries from a key on, shown where they lie.
-fn scan_with(db: &Db, from: &Key, see: SeeEntry<'_>) -> cortenkv::Result<()> {
-    for entry in db.range::<&[u8]>(&from[..]..) {
-        let (key, value) = entry?;
-        if let ControlFlow::Break(()) = see(&key, &value) {
-            break;
-        }
-    }
-    Ok(())
 }
 
 /// Everything in the kernel and synced; every merge of the key order and every resize done.
