@@ -5,17 +5,23 @@
 //! only concern commits of 4 KiB and more. There is no cache of entries: what is resident is the log, mapped.
 
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use cortenkv::{Compression, Db, Durability};
 use cortenkv_bench::log_store::{Class, Promise};
-use cortenkv_bench::{Context, Result};
+use cortenkv_bench::{Context, Error, Result};
 
 use crate::store::{Entries, Key, Role, SeeEntry, SeeValue, SeeValues, Session, Store, StoreKind};
 
 const INTERVAL: Duration = Duration::from_millis(100);
 /// Keys of one `multi_get`.
 const BATCH_KEYS: usize = 16;
+
+/// The index is settled when its figures have not changed for so long: many turns of its background thread.
+const STILL: Duration = Duration::from_millis(300);
+const POLL: Duration = Duration::from_millis(10);
+/// LIMIT: how long settling may take.
+const SETTLE_MAX: Duration = Duration::from_secs(300);
 
 /// How the arm reads and writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -157,7 +163,20 @@ impl Session for OpenSession<'_> {
     }
 }
 
-/// Everything in the kernel and synced; every merge of the key order and every resize done.
+/// Everything synced, and the background work of the index done: its figures stand still.
 fn settle(db: &Db) -> Result<()> {
-    db.flush().map(drop).context(|| "cortenkv cannot flush".into())
+    db.flush().context(|| "cortenkv cannot flush".into())?;
+    let start = Instant::now();
+    let (mut last, mut since) = (db.stats().index, start);
+    while since.elapsed() < STILL {
+        if start.elapsed() > SETTLE_MAX {
+            return Err(Error::new("the background work of cortenkv does not end"));
+        }
+        std::thread::sleep(POLL);
+        let now = db.stats().index;
+        if now != last {
+            (last, since) = (now, Instant::now());
+        }
+    }
+    Ok(())
 }
