@@ -19,6 +19,10 @@ use libfuzzer_sys::fuzz_target;
 /// LIMIT: of one input, which is a few hundred KiB at most.
 const TIME_MAX: Duration = Duration::from_secs(5);
 
+/// LIMIT: records and bytes of a key in the report of a failure.
+const LINES_MAX: usize = 10;
+const NAME_BYTES_MAX: usize = 40;
+
 const DIR: &str = "log";
 const NEW_KEY: &[u8] = b"appended by the fuzzer";
 
@@ -47,7 +51,9 @@ fuzz_target!(|data: &[u8]| {
             content.insert((0, NEW_KEY.to_vec(), seq), b"value".to_vec());
             drop(wal);
             let (_, again) = open(options).expect("what was opened once opens again");
-            assert_eq!(again, content);
+            if again != content {
+                panic!("the records of a reopened log differ:{}", difference(&content, &again));
+            }
         }
         Err(error) => {
             let typed = matches!(
@@ -77,6 +83,34 @@ fn open(options: WalOptions) -> Result<(Wal, Content)> {
     let (wal, _) = Wal::open(DIR, options, Arc::new(handler))?;
     let found = content.lock().expect("the handler does not panic").clone();
     Ok((wal, found))
+}
+
+/// What one of two contents has and the other has not, without the values: they fill screens.
+fn difference(first: &Content, again: &Content) -> String {
+    let mut keys: Vec<_> = first.keys().chain(again.keys()).collect();
+    keys.sort_unstable();
+    keys.dedup();
+    keys.retain(|key| first.get(*key) != again.get(*key));
+    let mut text = String::new();
+    for key in keys.iter().take(LINES_MAX) {
+        let (keyspace, name, seq) = key;
+        let start = name.get(..NAME_BYTES_MAX).unwrap_or(name).escape_ascii();
+        let values = change(first.get(*key), again.get(*key));
+        text += &format!("\n  {keyspace}:\"{start}\" of {} bytes, {seq}: {values}", name.len());
+    }
+    let more = keys.len().saturating_sub(LINES_MAX);
+    format!("{text}\n  and {more} more; {} records, reopened: {}", first.len(), again.len())
+}
+
+fn change(value: Option<&Vec<u8>>, again: Option<&Vec<u8>>) -> String {
+    match (value, again) {
+        (Some(value), Some(again)) => {
+            let same = value.iter().zip(again).take_while(|(a, b)| a == b).count();
+            format!("{} bytes, then {}, the same up to {same}", value.len(), again.len())
+        }
+        (Some(value), None) => format!("{} bytes, then gone", value.len()),
+        (None, again) => format!("absent, then {} bytes", again.map_or(0, Vec::len)),
+    }
 }
 
 fn without_lock(mut image: Image) -> Image {

@@ -55,9 +55,13 @@
 #![deny(unsafe_code)]
 
 mod address;
+#[doc(hidden)]
+pub mod bugs;
 mod dead;
 pub mod design;
 mod error;
+#[cfg(all(test, loom))]
+mod loom_models;
 #[cfg(feature = "ordered")]
 mod ordered;
 mod point;

@@ -15,6 +15,8 @@ mod imp {
     use std::sync::Arc;
     use std::sync::atomic::{AtomicBool, Ordering};
 
+    use crate::bugs::{Bug, planted};
+
     /// A pin of the calling thread: what it read from an index stays valid, and no [`Grace`] that begins from now on
     /// is over, until it is dropped. Pins nest. Hold one briefly: it keeps memory and merges back.
     pub struct Guard {
@@ -24,6 +26,9 @@ mod imp {
     impl Guard {
         /// Drops `garbage` once every pin that is held now is gone; what it was a part of must not lead to it any more.
         pub(crate) fn retire<T: Send + 'static>(&self, garbage: Box<T>) {
+            if planted(Bug::RetiredAtOnce) {
+                return drop(garbage);
+            }
             self.epoch.defer(move || drop(garbage));
             // What is retired is large and rare: it must not wait for a bag of 64 to fill.
             self.epoch.flush();
@@ -68,6 +73,7 @@ mod imp {
 
 #[cfg(any(loom, shuttle))]
 mod imp {
+    use crate::bugs::{Bug, planted};
     use crate::sync::{Mutex, lazy_static, lock};
     use std::collections::BTreeSet;
 
@@ -99,6 +105,9 @@ mod imp {
     impl Guard {
         /// Drops `garbage` once no pin is left.
         pub(crate) fn retire<T: Send + 'static>(&self, garbage: Box<T>) {
+            if planted(Bug::RetiredAtOnce) {
+                return drop(garbage);
+            }
             lock(&PINS).garbage.push(garbage);
         }
     }

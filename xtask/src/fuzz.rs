@@ -6,10 +6,16 @@
 //! # Layout
 //! - `fuzz/seeds/TARGET/`: inputs worth keeping, checked in; every run starts from them
 //! - `target/fuzz-corpus/TARGET/`: what earlier runs on this machine have found to be interesting
+//! - `target/fuzz-repeatable/TARGET/`: the same of the last repeatable run, which does not start from it
 //! - `target/fuzz-artifacts/TARGET/`: inputs that failed; `cargo xtask fuzz TARGET --input FILE` replays one
+//!
+//! A run by hand has new random numbers and goes on from the corpus. CI runs are repeatable: the seed, the inputs to start
+//! from and the number of runs are fixed, so that one that passed passes again while nothing is changed, and a slow
+//! machine does what a fast one does. The price is what comparisons would tell libFuzzer: they show addresses, too.
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use crate::run::{Failure, Invocation, Result};
 use crate::workspace::Workspace;
@@ -25,12 +31,27 @@ const RUSTFLAGS: &str = "-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-
 // LIMIT: memory of a fuzz target; a target that needs more trusts a length it has not checked.
 const MEMORY_MIB_MAX: u32 = 2048;
 
+/// Starts the random numbers of a repeatable run that is given no other seed.
+const REPEATABLE_SEED: u64 = 1;
+
+/// How many inputs a repeatable run tries: what one core does in about 15 s.
+const REPEATABLE_RUNS: &[(&str, u64)] = &[
+    ("frame", 1_500_000),
+    ("batch_payload", 400_000),
+    ("segment", 100_000),
+    ("directory", 10_000),
+    ("snappy", 1_000_000),
+];
+
+/// The same for a target that is not in the list.
+const REPEATABLE_RUNS_OTHER: u64 = 10_000;
+
 /// The options of `cargo xtask fuzz`.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Options {
     /// The target to run; without it, all of them one after the other
     pub target: Option<String>,
-    /// How long to run each target
+    /// How long to run each target at most
     #[arg(long, value_name = "N", default_value_t = Options::default().seconds)]
     pub seconds: u64,
     /// Replays one input instead
@@ -39,6 +60,9 @@ pub struct Options {
     /// Starts the random numbers of libFuzzer
     #[arg(long, value_name = "N")]
     pub seed: Option<u64>,
+    /// Does the same in every run, as CI: a fixed seed, the checked-in inputs alone, a fixed number of runs
+    #[arg(long)]
+    pub repeatable: bool,
     /// A machine without a nightly toolchain skips the fuzz targets and says so
     #[arg(long)]
     pub if_available: bool,
@@ -46,7 +70,14 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Options {
-        Options { target: None, seconds: 60, input: None, seed: None, if_available: false }
+        Options {
+            target: None,
+            seconds: 60,
+            input: None,
+            seed: None,
+            repeatable: false,
+            if_available: false,
+        }
     }
 }
 
@@ -93,27 +124,83 @@ fn fuzz(workspace: &Workspace, target: &str, binary: &Path, options: &Options) -
         let input = std::path::absolute(input).unwrap_or(input.clone());
         return program.arg(input.display()).run();
     }
-    let corpus = created(workspace.target_dir.join("fuzz-corpus").join(target))?;
+    let corpus = corpus(workspace, target, options.repeatable)?;
     let artifacts = created(workspace.target_dir.join("fuzz-artifacts").join(target))?;
     let seeds = Path::new("fuzz/seeds").join(target);
     let mut program = program
         .arg(format!("-max_total_time={}", options.seconds))
         .arg(format!("-artifact_prefix={}/", artifacts.display()))
         .arg("-print_final_stats=1");
-    if let Some(seed) = options.seed {
+    if options.repeatable {
+        // Comparisons show the fuzzer addresses, which the kernel draws anew for each process; files that it wrote itself
+        // would come back at a moment that the clock decides.
+        program = program
+            .arg(format!("-runs={}", repeatable_runs(target)))
+            .args(["-use_cmp=0", "-reload=0"]);
+    }
+    if let Some(seed) = options.seed.or(options.repeatable.then_some(REPEATABLE_SEED)) {
         // libFuzzer takes 32 bits, and 0 for a seed of its own choice.
         program = program.arg(format!("-seed={}", seed % u64::from(u32::MAX) + 1));
     }
     program = program.arg(corpus.display());
     if workspace.root.join(&seeds).is_dir() {
-        program = program.arg(seeds.display());
+        program = if options.repeatable {
+            program.arg(format!("-seed_inputs=@{}", sorted(workspace, &seeds, &corpus)?.display()))
+        } else {
+            program.arg(seeds.display())
+        };
     }
+    let begun = SystemTime::now();
     program.run().map_err(|failure| {
-        let folder = artifacts.display();
-        Failure::new(format!(
-            "{failure}\n  the input is in {folder}; replay: cargo xtask fuzz {target} --input FILE"
-        ))
+        let input = newest(&artifacts, begun).unwrap_or_else(|| artifacts.join("FILE"));
+        let input = input.strip_prefix(&workspace.root).unwrap_or(&input);
+        let replay = format!("cargo xtask fuzz {target} --input {}", input.display());
+        let sentence = format!("{failure}\n  replay: {replay}");
+        failure.saying(sentence).replayed_by(replay)
     })
+}
+
+/// The folder for what a run finds to be interesting; a repeatable one must find it empty.
+fn corpus(workspace: &Workspace, target: &str, repeatable: bool) -> Result<PathBuf> {
+    if !repeatable {
+        return created(workspace.target_dir.join("fuzz-corpus").join(target));
+    }
+    let folder = workspace.target_dir.join("fuzz-repeatable").join(target);
+    if folder.exists() {
+        fs::remove_dir_all(&folder)
+            .map_err(|error| Failure::new(format!("cannot empty {}: {error}", folder.display())))?;
+    }
+    created(folder)
+}
+
+/// A file beside the corpus with the inputs of a folder in the order of their names: that of a folder is up to the file
+/// system.
+fn sorted(workspace: &Workspace, seeds: &Path, corpus: &Path) -> Result<PathBuf> {
+    let list = corpus.with_extension("seeds");
+    let cannot =
+        |error: std::io::Error| Failure::new(format!("cannot list {}: {error}", seeds.display()));
+    let mut names = Vec::new();
+    for entry in fs::read_dir(workspace.root.join(seeds)).map_err(cannot)? {
+        let path = seeds.join(entry.map_err(cannot)?.file_name());
+        names.push(path.display().to_string());
+    }
+    names.sort_unstable();
+    fs::write(&list, names.join(",")).map_err(cannot)?;
+    Ok(list)
+}
+
+fn repeatable_runs(target: &str) -> u64 {
+    let known = REPEATABLE_RUNS.iter().find(|(name, _)| *name == target);
+    known.map_or(REPEATABLE_RUNS_OTHER, |(_, runs)| *runs)
+}
+
+/// The newest file of a folder that was written since then.
+fn newest(folder: &Path, since: SystemTime) -> Option<PathBuf> {
+    let entries = fs::read_dir(folder).ok()?.flatten();
+    let files = entries.filter_map(|entry| Some((entry.metadata().ok()?.modified().ok()?, entry)));
+    let (_, entry) =
+        files.filter(|(modified, _)| *modified >= since).max_by_key(|(modified, _)| *modified)?;
+    Some(entry.path())
 }
 
 /// The platform that the nightly compiler runs on, when there is one.
@@ -163,5 +250,28 @@ mod tests {
             "no fuzz target is called `frame`; there are: frames, segment"
         );
         assert!(select(Vec::new(), None).is_err());
+    }
+
+    #[test]
+    fn repeatable_runs_are_bounded_for_every_target_by_name() {
+        let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/Cargo.toml");
+        let manifest = fs::read_to_string(manifest).unwrap();
+        let bins = manifest.split("[[bin]]").skip(1);
+        let mut names: Vec<&str> = bins.filter_map(|bin| bin.split('"').nth(1)).collect();
+        let mut known: Vec<&str> = REPEATABLE_RUNS.iter().map(|(name, _)| *name).collect();
+        names.sort_unstable();
+        known.sort_unstable();
+        assert_eq!(names, known);
+    }
+
+    #[test]
+    fn the_input_that_failed_is_the_newest_since_the_run_began() {
+        let folder = std::env::temp_dir().join(format!("xtask-newest-{}", std::process::id()));
+        let folder = created(folder).unwrap();
+        fs::write(folder.join("crash-1"), "x").unwrap();
+        let written = fs::metadata(folder.join("crash-1")).unwrap().modified().unwrap();
+        assert_eq!(newest(&folder, written), Some(folder.join("crash-1")));
+        assert_eq!(newest(&folder, written + std::time::Duration::from_secs(1)), None);
+        fs::remove_dir_all(folder).unwrap();
     }
 }

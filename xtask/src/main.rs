@@ -55,6 +55,9 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             eprintln!("xtask: {failure}");
+            if let Some(line) = failure.last_line() {
+                eprintln!("xtask: {line}");
+            }
             ExitCode::FAILURE
         }
     }

@@ -2,7 +2,8 @@
 //! that it took after it.
 //!
 //! # Failure
-//! The first program that fails ends the command with a [`Failure`], whose sentence names the command line.
+//! The first program that fails ends the command with a [`Failure`], whose sentence names the command line. What repeats
+//! it comes last, in one line: a failing program may have printed screens of output before.
 
 use std::ffi::OsStr;
 use std::fmt;
@@ -10,10 +11,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
-/// Why a command stopped: one sentence for the person at the terminal.
+/// Why a command stopped: one sentence for the person at the terminal, and what is known of how to see it again.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Failure {
     sentence: String,
+    step: Option<String>,
+    command: Option<String>,
+    replay: Option<String>,
 }
 
 /// What every command answers.
@@ -22,7 +26,33 @@ pub type Result<T, E = Failure> = std::result::Result<T, E>;
 impl Failure {
     /// A failure that prints as this sentence.
     pub fn new(sentence: impl Into<String>) -> Failure {
-        Failure { sentence: sentence.into() }
+        Failure { sentence: sentence.into(), step: None, command: None, replay: None }
+    }
+
+    /// The same with another sentence.
+    pub fn saying(self, sentence: impl Into<String>) -> Failure {
+        Failure { sentence: sentence.into(), ..self }
+    }
+
+    /// The same with the command line that runs what failed again, and little else.
+    pub fn replayed_by(self, replay: impl Into<String>) -> Failure {
+        Failure { replay: Some(replay.into()), ..self }
+    }
+
+    /// The same in a step of a longer command; `replay` is for a failure that knows nothing better.
+    pub fn in_step(self, step: &str, replay: &str) -> Failure {
+        let replay = self.replay.unwrap_or_else(|| replay.to_owned());
+        Failure { step: Some(step.to_owned()), replay: Some(replay), ..self }
+    }
+
+    /// One line to end the output with: the step, the command that failed, and what replays it. `None` when the sentence
+    /// has said it all.
+    pub fn last_line(&self) -> Option<String> {
+        let replay = self.replay.as_ref()?;
+        let step = self.step.as_ref().map(|step| format!("step {step}; "));
+        let command = self.command.as_ref().map(|command| format!("command: {command}; "));
+        let (step, command) = (step.unwrap_or_default(), command.unwrap_or_default());
+        Some(format!("FAILED: {step}{command}replay: {replay}"))
     }
 }
 
@@ -113,7 +143,8 @@ impl Invocation {
         if status.success() {
             return Ok(());
         }
-        Err(Failure::new(format!("`{}` failed with {status}", self.line())))
+        let failure = Failure::new(format!("`{}` failed with {status}", self.line()));
+        Err(Failure { command: Some(self.line()), ..failure })
     }
 
     /// Prints the line, runs the program and keeps what it prints.
@@ -211,6 +242,21 @@ mod tests {
     fn a_failing_program_is_named_with_its_status() {
         let failure = Invocation::new(Path::new("."), "false").run().unwrap_err();
         assert_eq!(failure.to_string(), "`false` failed with exit status: 1");
+    }
+
+    #[test]
+    fn the_last_line_names_the_step_the_command_and_the_best_replay() {
+        let fails = || Invocation::new(Path::new("."), "false").arg("a b").run().unwrap_err();
+        assert_eq!(fails().last_line(), None);
+        assert_eq!(
+            fails().in_step("crash --bugs", "cargo xtask crash --bugs").last_line().unwrap(),
+            "FAILED: step crash --bugs; command: false 'a b'; replay: cargo xtask crash --bugs"
+        );
+        let known = fails().saying("x\ny").replayed_by("cargo xtask fuzz t --input f");
+        assert_eq!(
+            known.in_step("fuzz", "cargo xtask fuzz").last_line().unwrap(),
+            "FAILED: step fuzz; command: false 'a b'; replay: cargo xtask fuzz t --input f"
+        );
     }
 
     #[test]

@@ -8,6 +8,7 @@ use super::hint::Hint;
 pub struct KeyBatch {
     bytes: Vec<u8>,
     ends: Vec<usize>,
+    /// One for each key, as far as the last key that has one.
     hints: Vec<Option<Hint>>,
 }
 
@@ -18,6 +19,12 @@ impl KeyBatch {
     /// An empty buffer.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// An empty buffer with room for some keys and their bytes.
+    pub(crate) fn with_capacity(keys: usize, bytes: usize) -> Self {
+        let (bytes, ends) = (Vec::with_capacity(bytes), Vec::with_capacity(keys));
+        KeyBatch { bytes, ends, hints: Vec::new() }
     }
 
     /// The number of keys.
@@ -67,8 +74,11 @@ impl KeyBatch {
     /// Appends a key; for cursors.
     pub fn push_with_hint(&mut self, key: &[u8], hint: Option<Hint>) {
         self.bytes.extend_from_slice(key);
+        if hint.is_some() {
+            self.hints.resize(self.ends.len(), None);
+            self.hints.push(hint);
+        }
         self.ends.push(self.bytes.len());
-        self.hints.push(hint);
     }
 }
 

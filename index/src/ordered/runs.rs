@@ -218,5 +218,7 @@ impl OrderedIndex for RunsOrdered {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, loom))]
+mod loom_models;
+#[cfg(all(test, not(any(loom, shuttle))))]
 mod tests;

@@ -18,6 +18,7 @@ use std::sync::PoisonError;
 
 use super::{Entry, ExportPosition, Location, NewEntry, Outcome, PointIndex, Probe};
 use crate::address::Address;
+use crate::reclaim::pin;
 use crate::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 const SHARDS_DEFAULT: usize = 64;
@@ -92,6 +93,8 @@ impl PointIndex for BTreePoint {
         locate: &dyn Location,
         on_replace: &mut dyn FnMut(Option<Entry>),
     ) -> Outcome {
+        // What the hook does and the change that follows are one to a `Grace`.
+        let _pin = pin();
         let mut shard = self.write(new.hash);
         if shard.contains(&(new.hash, new.address)) {
             return Outcome::Present;

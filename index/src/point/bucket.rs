@@ -15,6 +15,8 @@
 mod content;
 mod export;
 mod geometry;
+#[cfg(all(test, loom))]
+mod loom_models;
 mod memory;
 mod metrics;
 mod resize;
@@ -171,7 +173,9 @@ impl BucketPoint {
             shards: self.shards.len(),
             entries: self.len(),
             resizes: counted(&resizes.begun),
-            resizes_under_way: (counted(&resizes.begun) - counted(&resizes.finished)) as usize,
+            // One may be finished by another thread before whoever began it has counted it.
+            resizes_under_way: counted(&resizes.begun).saturating_sub(counted(&resizes.finished))
+                as usize,
             buckets_moved: counted(&resizes.buckets_moved),
             buckets_moved_max: counted(&resizes.buckets_moved_max),
             useful_tag_bits_min: u32::MAX,

@@ -144,6 +144,9 @@ impl Plan {
 
     fn keep(&mut self, segment: &Arc<Segment>, end: Position, last_seq: u64) {
         self.kept.push((Arc::clone(segment), end));
+        if self.before.oldest == 0 {
+            self.before.oldest = segment.id;
+        }
         self.before.predecessor = segment.id;
         self.before.end = end;
         self.before.last_seq = last_seq;

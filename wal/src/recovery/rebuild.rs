@@ -37,6 +37,7 @@ pub(super) struct Before {
     /// The last commit that stays where it is.
     pub(super) last_seq: u64,
     pub(super) durable: u64,
+    /// The oldest segment of the log; 0 while none is known.
     pub(super) oldest: u64,
     pub(super) seq_floor: u64,
 }
@@ -166,6 +167,10 @@ impl Builder<'_> {
             None => (self.before.predecessor, self.before.end, self.before.last_seq),
             Some((segment, end)) => (segment.id, *end, segment.last_seq()),
         };
+        if self.before.oldest == 0 {
+            // All new segments name the first: a later one with its own id would say that the first was purged.
+            self.before.oldest = segment.id;
+        }
         let chain = ChainFrame {
             last_seq,
             predecessor,
@@ -177,7 +182,7 @@ impl Builder<'_> {
             } else {
                 self.before.durable
             },
-            oldest: if self.before.oldest == 0 { segment.id } else { self.before.oldest },
+            oldest: self.before.oldest,
             wall_ms: self.space.clock.wall_ms(),
             seq_floor: self.before.seq_floor,
         };

@@ -142,7 +142,8 @@ fn accept(
     Ok(true)
 }
 
-/// Whether a verified frame is a commit of its own whose records can be read, or no commit at all.
+/// Whether a verified frame can be what it says: a commit of its own whose records can be read, or no commit at all and
+/// nothing that no writer says.
 ///
 /// A checksum that is right says that these bytes were written, not that they make sense; what a log cannot be replayed
 /// with must be known before anything is changed. A codec that this build lacks is an error: the bytes are good.
@@ -164,7 +165,12 @@ fn is_whole(segment: &Segment, at: u32, frame: &Frame<'_>) -> Result<bool> {
                 Err(_) => Ok(false),
             }
         }
-        _ => Ok(true),
+        // A purge leaves the segment that says so, and no segment is younger than those that come after it. The largest
+        // of these numbers decides where the log begins: one that is ahead of its segment would hide that segment, and
+        // the next open would forget what this one showed.
+        Frame::Chain(chain) => Ok(chain.oldest <= segment.id),
+        Frame::Purge { oldest, .. } => Ok(*oldest <= segment.id),
+        Frame::Mark(_) | Frame::Seal { .. } | Frame::Unknown => Ok(true),
     }
 }
 

@@ -2,17 +2,21 @@
 //!
 //! # Layout
 //! ```text
-//! checksum of the rest: 4 | hints: 5 each | first key: length, bytes | others: shared, length of the rest, the rest
+//! checksum of what follows: 4 | hints: 5 each | lengths: shared, rest of each key | the rests without gaps
 //! ```
-//! "Shared" is the number of leading bytes that a key has in common with the one before it; it is always the largest
-//! possible, which the search relies on. A hint is 40 bits: present (1), segment table index (16), offset / 8 (23).
+//! "Shared" is the number of leading bytes that a key has in common with the one before it, 0 for the first; it is
+//! always the largest possible, which the search relies on. The lengths stand together and mostly take one byte each,
+//! so a processor knows where the next keys are before it is done with this one. A hint is 40 bits: present (1),
+//! index in the segment table (16), offset / 8 (23).
 //!
 //! # Failure
 //! Every length is checked against the bytes that are there. Bytes that no builder writes give `None`.
 
 use std::cmp::Ordering;
 
-use super::format::{CHECKSUM_BYTES, HINT_BYTES, KEY_BYTES_MAX, read_length, u32_at};
+use super::format::{
+    BLOCK_KEYS, CHECKSUM_BYTES, HINT_BYTES, KEY_BYTES_MAX, read_length, shared_bytes, u32_at,
+};
 use crate::address::Address;
 use crate::ordered::hint::Hint;
 
@@ -20,8 +24,19 @@ const HINT_PRESENT: u64 = 1 << 39;
 const HINT_SEGMENT_SHIFT: u32 = 23;
 const HINT_UNITS: u64 = (1 << HINT_SEGMENT_SHIFT) - 1;
 
-/// Bytes that a decoded key is copied by; the buffer has this much room behind its last key.
-const CHUNK: usize = 16;
+/// Bytes of the key before that a decoder keeps in a register.
+const HEAD: usize = 16;
+/// Bytes that a rest is copied by; the buffer has this much room behind its last key.
+const CHUNK: usize = 32;
+
+/// The bytes of the lengths of a full block if each takes one.
+const SHORT_LENGTHS_BYTES: usize = 2 * BLOCK_KEYS as usize;
+
+/// Shared bytes and the length of the rest, of each key of a block.
+type Lengths = [[u32; 2]; BLOCK_KEYS as usize];
+
+/// Packed hints, one behind the other.
+type Hints = [u8; BLOCK_KEYS as usize * HINT_BYTES];
 
 /// Packs a hint; `segment` is its index in the run's segment table.
 pub(super) fn encode_hint(hint: Option<(u16, Address)>) -> [u8; HINT_BYTES] {
@@ -31,18 +46,6 @@ pub(super) fn encode_hint(hint: Option<(u16, Address)>) -> [u8; HINT_BYTES] {
     });
     let [a, b, c, d, e, ..] = bits.to_le_bytes();
     [a, b, c, d, e]
-}
-
-/// Reads the hint at this place; `None` if there is none, or none that a builder writes.
-pub(super) fn decode_hint(file: &[u8], at: usize, segments: &[(u64, u16)]) -> Option<Hint> {
-    let [a, b, c, d, e] = *file.get(at..)?.first_chunk::<HINT_BYTES>()?;
-    let bits = u64::from_le_bytes([a, b, c, d, e, 0, 0, 0]);
-    if bits & HINT_PRESENT == 0 {
-        return None;
-    }
-    let (segment, slot) = *segments.get((bits >> HINT_SEGMENT_SHIFT) as usize & 0xFFFF)?;
-    let offset_bytes = (bits & HINT_UNITS) as u32 * Address::UNIT_BYTES;
-    Some(Hint { segment, address: Address::new(slot, offset_bytes).ok()? })
 }
 
 /// A block within the bytes of its run.
@@ -66,20 +69,49 @@ impl<'a> Block<'a> {
         u32_at(self.file, self.start) == Some(crc32c::crc32c(content))
     }
 
-    /// Where the hints start in the bytes of the run.
-    pub(super) fn hints_at(&self) -> usize {
+    fn hints_at(&self) -> usize {
         self.start + CHECKSUM_BYTES
     }
 
-    fn keys_at(&self) -> usize {
+    fn lengths_at(&self) -> usize {
         self.hints_at() + self.keys as usize * HINT_BYTES
+    }
+
+    /// The lengths as they are stored, if all of a full block take one byte each.
+    #[inline(always)]
+    fn short_lengths(&self) -> Option<&'a [u8; SHORT_LENGTHS_BYTES]> {
+        let bytes = self.file.get(self.lengths_at()..)?.first_chunk()?;
+        let short = bytes.iter().fold(0, |all, byte| all | byte) < 0x80;
+        (short && self.keys == BLOCK_KEYS).then_some(bytes)
+    }
+
+    /// The lengths of all keys, and where their rests begin.
+    #[inline(always)]
+    fn lengths(&self) -> Option<(Lengths, usize)> {
+        let mut at = self.lengths_at();
+        let mut lengths = [[0; 2]; BLOCK_KEYS as usize];
+        if let Some(bytes) = self.short_lengths() {
+            for (key, [shared, rest]) in lengths.iter_mut().zip(bytes.as_chunks().0) {
+                *key = [u32::from(*shared), u32::from(*rest)];
+            }
+            return Some((lengths, at + SHORT_LENGTHS_BYTES));
+        }
+        for key in lengths.iter_mut().take(self.keys as usize) {
+            *key = [read_length(self.file, &mut at)?, read_length(self.file, &mut at)?];
+        }
+        Some((lengths, at))
     }
 
     /// The first key, which is there in full.
     pub(super) fn first_key(&self) -> Option<&'a [u8]> {
-        let mut at = self.keys_at();
-        let length = read_length(self.file, &mut at)?;
-        self.file.get(at..at + length)
+        let (at, length) = match self.short_lengths() {
+            Some([_, length, ..]) => (self.lengths_at() + SHORT_LENGTHS_BYTES, u32::from(*length)),
+            None => {
+                let ([[_, length], ..], at) = self.lengths()?;
+                (at, length)
+            }
+        };
+        self.file.get(at..at + length as usize)
     }
 
     /// The number of keys that are below `key`, or with `or_equal` not above it.
@@ -88,19 +120,17 @@ impl<'a> Block<'a> {
     /// (`matched`), and that it is below. A key that shares more with the one before is below for the same byte, one
     /// that shares less is above, and only one that shares as much has to be looked at.
     pub(super) fn count_below(&self, key: &[u8], or_equal: bool) -> Option<u32> {
-        let mut at = self.keys_at();
+        let (lengths, mut at) = self.lengths()?;
         let mut matched = 0;
-        for n in 0..self.keys {
-            let shared = if n == 0 { 0 } else { read_length(self.file, &mut at)? };
-            let length = read_length(self.file, &mut at)?;
+        for (n, [shared, length]) in (0..self.keys).zip(lengths) {
+            let (shared, length) = (shared as usize, length as usize);
             if shared < matched {
                 return Some(n);
             }
             if shared == matched {
-                let suffix = self.file.get(at..at + length)?;
-                let rest = key.get(matched..)?;
-                let same = super::format::shared_bytes(suffix, rest);
-                match suffix[same..].first().cmp(&rest[same..].first()) {
+                let (mine, sought) = (self.file.get(at..at + length)?, key.get(matched..)?);
+                let same = shared_bytes(mine, sought);
+                match mine[same..].first().cmp(&sought[same..].first()) {
                     Ordering::Less => matched += same,
                     Ordering::Equal => return Some(n + u32::from(or_equal)),
                     Ordering::Greater => return Some(n),
@@ -112,43 +142,79 @@ impl<'a> Block<'a> {
     }
 
     /// Decodes all keys into `decoded`, replacing what was there.
+    ///
+    /// The first [`HEAD`] bytes of the key before are kept in a register (`head`): loading them from the buffer would
+    /// have to wait until the two stores that wrote them are through.
     pub(super) fn decode(&self, decoded: &mut Decoded) -> Option<()> {
-        let mut at = self.keys_at();
-        let (mut previous, mut start) = (0, 0);
-        for n in 0..self.keys as usize {
-            let shared = if n == 0 { 0 } else { read_length(self.file, &mut at)? };
-            let length = read_length(self.file, &mut at)?;
-            if shared > start - previous || length > self.end.checked_sub(at)? {
+        let (lengths, mut at) = self.lengths()?;
+        let (mut previous, mut start, mut head) = (0, 0, 0u128);
+        for (n, [shared, length]) in lengths.into_iter().enumerate().take(self.keys as usize) {
+            let (shared, length) = (shared as usize, length as usize);
+            let fits = shared <= start - previous && length <= self.end.checked_sub(at)?;
+            if !fits || shared + length > KEY_BYTES_MAX {
                 return None;
             }
-            if shared + length > KEY_BYTES_MAX {
-                return None;
+            let end = start + shared + length;
+            decoded.reserve(end);
+            if shared < HEAD
+                && length <= CHUNK
+                && let Some(rest) = self.file[at..].first_chunk::<CHUNK>()
+            {
+                let kept = head & !(u128::MAX << (8 * shared));
+                decoded.bytes[start..start + HEAD].copy_from_slice(&kept.to_le_bytes());
+                let rest_start = start + shared;
+                decoded.bytes[rest_start..rest_start + CHUNK].copy_from_slice(rest);
+                head = kept | u128::from_le_bytes(*rest.first_chunk()?) << (8 * shared);
+            } else {
+                decoded.bytes.copy_within(previous..previous + shared, start);
+                decoded.copy_from(self.file, at, start + shared, length);
+                head = u128::from_le_bytes(*decoded.bytes[start..].first_chunk()?);
             }
-            decoded.reserve(start + shared + length);
-            decoded.copy_within(previous, start, shared);
-            decoded.copy_from(self.file, at, start + shared, length);
             at += length;
-            (previous, start) = (start, start + shared + length);
-            decoded.ends[n] = start as u32;
+            (previous, start) = (start, end);
+            decoded.ends[n] = end as u32;
         }
+        decoded.hints = *self.file.get(self.hints_at()..)?.first_chunk()?;
         (at == self.end).then_some(())
     }
 }
 
-/// The keys of one block in full, in a buffer that is used again.
-#[derive(Debug, Default)]
+/// The keys of one block in full, and its hints, in a buffer that is used again.
+#[derive(Debug)]
 pub(super) struct Decoded {
     /// Initialised throughout, and longer than its content by at least [`CHUNK`].
     bytes: Vec<u8>,
-    ends: [u32; super::format::BLOCK_KEYS as usize],
+    ends: [u32; BLOCK_KEYS as usize],
+    hints: Hints,
 }
 
 impl Decoded {
+    pub(super) fn new() -> Self {
+        Decoded {
+            bytes: Vec::new(),
+            ends: Default::default(),
+            hints: [0; BLOCK_KEYS as usize * HINT_BYTES],
+        }
+    }
+
     /// A key of the block that was decoded last; `n` is below its number of keys.
     #[inline]
     pub(super) fn get(&self, n: usize) -> &[u8] {
         let start = if n == 0 { 0 } else { self.ends[n - 1] };
         &self.bytes[start as usize..self.ends[n] as usize]
+    }
+
+    /// The hint of a key; `None` if it has none, or one that no builder writes.
+    #[inline]
+    pub(super) fn hint(&self, n: usize, segments: &[(u64, u16)]) -> Option<Hint> {
+        let [a, b, c, d, e] = *self.hints[n * HINT_BYTES..].first_chunk::<HINT_BYTES>()?;
+        let bits = u64::from_le_bytes([a, b, c, d, e, 0, 0, 0]);
+        if bits & HINT_PRESENT == 0 {
+            return None;
+        }
+        let (segment, slot) = *segments.get((bits >> HINT_SEGMENT_SHIFT) as usize & 0xFFFF)?;
+        let address = u64::from(slot) << HINT_SEGMENT_SHIFT | bits & HINT_UNITS;
+        Some(Hint { segment, address: Address::from_bits(address)? })
     }
 
     /// Makes room for this many bytes of content. They are at most 16 keys, so about 1 MiB.
@@ -164,20 +230,7 @@ impl Decoded {
         self.bytes.resize((bytes + CHUNK).next_power_of_two(), 0);
     }
 
-    /// Copies `length` bytes by whole chunks: what is copied beyond them is overwritten by what follows. The source
-    /// ends at or before the target starts, and there is room.
-    #[inline(always)]
-    fn copy_within(&mut self, from: usize, to: usize, length: usize) {
-        let mut done = 0;
-        while done < length {
-            let mut chunk = [0; CHUNK];
-            chunk.copy_from_slice(&self.bytes[from + done..from + done + CHUNK]);
-            self.bytes[to + done..to + done + CHUNK].copy_from_slice(&chunk);
-            done += CHUNK;
-        }
-    }
-
-    /// The same from the bytes of the run, which have `length` bytes at `from`, but may end behind them.
+    /// Copies bytes of the run, a whole chunk if `length` is below that: what follows overwrites the surplus.
     #[inline(always)]
     fn copy_from(&mut self, file: &[u8], from: usize, to: usize, length: usize) {
         if length <= CHUNK

@@ -5,8 +5,8 @@ use std::collections::HashMap;
 use super::Run;
 use super::block::encode_hint;
 use super::format::{
-    BLOCK_KEYS, FILE_BYTES_MAX, GROUP_BLOCKS, Group, HEADER_BYTES, KEY_BYTES_MAX, KEYS_MAX, Layout,
-    PREFIX_BYTES_MAX, SEGMENTS_MAX, fence, push_length, shared_bytes,
+    BLOCK_KEYS, CHECKSUM_BYTES, FILE_BYTES_MAX, GROUP_BLOCKS, Group, HEADER_BYTES, KEY_BYTES_MAX,
+    KEYS_MAX, Layout, PREFIX_BYTES_MAX, SEGMENTS_MAX, fence, push_length, shared_bytes,
 };
 use super::store::RunStore;
 use crate::error::{Error, ErrorKind, Result};
@@ -19,9 +19,10 @@ pub(crate) struct RunBuilder {
     file: Vec<u8>,
     keys: u32,
     last_key: Vec<u8>,
-    /// The block under construction: its hints, and its keys in their encoding.
+    /// The block under construction: its parts.
     block_hints: Vec<u8>,
-    block_keys: Vec<u8>,
+    block_lengths: Vec<u8>,
+    block_rests: Vec<u8>,
     group: OpenGroup,
     /// The records of the finished groups, and for each group the first bytes of its first key, as many as a fence
     /// can need: the prefix of the run is known only at the end.
@@ -106,7 +107,8 @@ impl RunBuilder {
             keys: 0,
             last_key: Vec::new(),
             block_hints: Vec::new(),
-            block_keys: Vec::new(),
+            block_lengths: Vec::new(),
+            block_rests: Vec::new(),
             group: OpenGroup { start: HEADER_BYTES, ..OpenGroup::default() },
             groups: Vec::new(),
             group_firsts: FirstKeys::default(),
@@ -122,7 +124,7 @@ impl RunBuilder {
 
     /// About the number of bytes that the run would have now.
     pub(crate) fn bytes(&self) -> usize {
-        self.file.len() + self.block_hints.len() + self.block_keys.len() + self.groups.len()
+        self.file.len() + self.block_hints.len() + self.block_rests.len() + self.groups.len()
     }
 
     /// Adds a key. One that is over a limit is left out, and `finish` fails.
@@ -137,15 +139,14 @@ impl RunBuilder {
         let shared = shared_bytes(&self.last_key, key);
         let ascends = self.keys == 0 || self.last_key.get(shared) < key.get(shared);
         assert!(ascends, "keys of a run must be strictly ascending");
+        let mut coded = shared;
         if self.block_hints.is_empty() {
             self.group.firsts.push(key);
-            push_length(&mut self.block_keys, key.len());
-            self.block_keys.extend_from_slice(key);
-        } else {
-            push_length(&mut self.block_keys, shared);
-            push_length(&mut self.block_keys, key.len() - shared);
-            self.block_keys.extend_from_slice(&key[shared..]);
+            coded = 0;
         }
+        push_length(&mut self.block_lengths, coded);
+        push_length(&mut self.block_lengths, key.len() - coded);
+        self.block_rests.extend_from_slice(&key[coded..]);
         let hint = hint.and_then(|hint| {
             let number = self.segments.number((hint.segment, hint.address.slot()))?;
             Some((number, hint.address))
@@ -201,12 +202,13 @@ impl RunBuilder {
     }
 
     fn end_block(&mut self) {
-        let checksum = crc32c::crc32c_append(crc32c::crc32c(&self.block_hints), &self.block_keys);
-        self.file.extend_from_slice(&checksum.to_le_bytes());
-        self.file.extend_from_slice(&self.block_hints);
-        self.file.extend_from_slice(&self.block_keys);
-        self.block_hints.clear();
-        self.block_keys.clear();
+        let start = self.file.len();
+        self.file.extend_from_slice(&[0; CHECKSUM_BYTES]);
+        for part in [&mut self.block_hints, &mut self.block_lengths, &mut self.block_rests] {
+            self.file.append(part);
+        }
+        let checksum = crc32c::crc32c(&self.file[start + CHECKSUM_BYTES..]);
+        self.file[start..start + CHECKSUM_BYTES].copy_from_slice(&checksum.to_le_bytes());
         self.group.ends.push((self.file.len() - self.group.start) as u32);
         if self.group.ends.len() == GROUP_BLOCKS as usize {
             self.end_group();

@@ -3,8 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::block::{Decoded, decode_hint};
-use super::format::{BLOCK_KEYS, HINT_BYTES};
+use super::block::Decoded;
+use super::format::BLOCK_KEYS;
 use super::{Run, malformed};
 use crate::error::{Error, Result};
 use crate::ordered::hint::Hint;
@@ -23,15 +23,13 @@ pub(crate) struct RunCursor {
     place: u32,
     /// A bit for each key of the block that the walk shows; none if no block is decoded.
     live: u32,
-    /// Where the hints of the block start.
-    hints_at: usize,
     decoded: Decoded,
 }
 
 impl RunCursor {
     pub(super) fn new(run: Arc<Run>) -> Self {
-        let decoded = Decoded::default();
-        RunCursor { run, block: BEFORE, place: 0, live: 0, hints_at: 0, decoded }
+        let decoded = Decoded::new();
+        RunCursor { run, block: BEFORE, place: 0, live: 0, decoded }
     }
 
     /// Moves to the first key at or behind a position; a [`retreat`](Self::retreat) then leads to the last one before.
@@ -66,8 +64,7 @@ impl RunCursor {
         if self.live == 0 {
             return None;
         }
-        let at = self.hints_at + self.place as usize * HINT_BYTES;
-        decode_hint(self.run.bytes.bytes(), at, &self.run.segments)
+        self.decoded.hint(self.place as usize, &self.run.segments)
     }
 
     /// The position of the key; the number of keys if there is none.
@@ -140,7 +137,7 @@ impl RunCursor {
 
     /// Decodes a block, unless it is there.
     fn load(&mut self, block: u32, live: u32) -> Result<()> {
-        if self.live != 0 && self.block == block {
+        if self.block == block {
             self.live = live;
             return Ok(());
         }
@@ -152,9 +149,8 @@ impl RunCursor {
         Ok(())
     }
 
-    fn decode(&mut self, block: u32) -> Result<(), Error> {
+    pub(super) fn decode(&mut self, block: u32) -> Result<(), Error> {
         let found = self.run.block(block)?;
-        self.hints_at = found.hints_at();
         found.decode(&mut self.decoded).ok_or_else(|| malformed(block))
     }
 

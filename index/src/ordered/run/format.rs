@@ -111,6 +111,7 @@ impl Layout {
         };
         let sane = (HEADER_BYTES..=file.len()).contains(&layout.index_at)
             && layout.keys <= KEYS_MAX
+            && layout.keys as usize <= file.len()
             && layout.segments as usize <= SEGMENTS_MAX
             && layout.prefix_bytes as usize <= PREFIX_BYTES_MAX;
         if !sane || layout.file_bytes() != file.len() {
@@ -158,7 +159,7 @@ impl<'a> Group<'a> {
     pub(super) fn end(self, block: u32) -> usize {
         let at = GROUP_ENDS_AT + (block % GROUP_BLOCKS) as usize * 4;
         let end = [self.0[at], self.0[at + 1], self.0[at + 2], self.0[at + 3]];
-        self.start() + u32::from_le_bytes(end) as usize
+        self.start().saturating_add(u32::from_le_bytes(end) as usize)
     }
 
     /// Where a block of the group starts and ends.
@@ -201,7 +202,10 @@ pub(super) fn fence(key: &[u8], shared: usize) -> u64 {
 
 /// How many bytes two keys share at their start.
 pub(super) fn shared_bytes(a: &[u8], b: &[u8]) -> usize {
-    a.iter().zip(b).take_while(|(a, b)| a == b).count()
+    let mut words = a.as_chunks::<8>().0.iter().zip(b.as_chunks::<8>().0);
+    let differs = words.position(|(a, b)| a != b);
+    let at = differs.unwrap_or(a.len().min(b.len()) / 8) * 8;
+    at + a[at..].iter().zip(&b[at..]).take_while(|(a, b)| a == b).count()
 }
 
 pub(super) fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
@@ -218,23 +222,12 @@ pub(super) fn push_length(bytes: &mut Vec<u8>, mut length: usize) {
 }
 
 /// Reads a length of at most three bytes and moves `at` behind it.
-#[inline(always)]
-pub(super) fn read_length(bytes: &[u8], at: &mut usize) -> Option<usize> {
-    let first = *bytes.get(*at)?;
-    *at += 1;
-    if first < 0x80 {
-        return Some(usize::from(first));
-    }
-    read_long_length(bytes, at, usize::from(first & 0x7F))
-}
-
-#[cold]
-fn read_long_length(bytes: &[u8], at: &mut usize, low: usize) -> Option<usize> {
-    let mut length = low;
-    for shift in [7, 14] {
+pub(super) fn read_length(bytes: &[u8], at: &mut usize) -> Option<u32> {
+    let mut length = 0;
+    for shift in [0, 7, 14] {
         let byte = *bytes.get(*at)?;
         *at += 1;
-        length |= usize::from(byte & 0x7F) << shift;
+        length |= u32::from(byte & 0x7F) << shift;
         if byte < 0x80 {
             return Some(length);
         }

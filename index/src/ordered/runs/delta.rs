@@ -5,13 +5,14 @@
 //! - A frozen partition never changes again. Freezing happens under its lock, so an insert either comes before and is
 //!   in the partition, or finds it frozen and goes to the state that was published before the freezing.
 
+use std::cmp::Ordering;
 use std::sync::Arc;
 
 use super::super::Direction;
 use super::super::batch::KeyBatch;
 use super::super::range::KeyRange;
 use super::keys::{Keys, prefix_of};
-use crate::sync::atomic::{AtomicUsize, Ordering};
+use crate::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use crate::sync::{Mutex, lock};
 
 /// One range of keys.
@@ -40,8 +41,8 @@ impl Partition {
     }
 
     fn count(&self, keys: &Keys) {
-        self.len.store(keys.len(), Ordering::Relaxed);
-        self.bytes.store(keys.bytes(), Ordering::Relaxed);
+        self.len.store(keys.len(), Relaxed);
+        self.bytes.store(keys.bytes(), Relaxed);
     }
 
     /// False if the partition is frozen, and nothing happened.
@@ -52,8 +53,8 @@ impl Partition {
         }
         inner.keys.push(key);
         self.count(&inner.keys);
-        let inserts = self.inserts.load(Ordering::Relaxed);
-        self.inserts.store(inserts + 1, Ordering::Relaxed);
+        let inserts = self.inserts.load(Relaxed);
+        self.inserts.store(inserts + 1, Relaxed);
         true
     }
 
@@ -63,12 +64,12 @@ impl Partition {
 
     /// Keys, duplicates included.
     pub(super) fn len(&self) -> usize {
-        self.len.load(Ordering::Relaxed)
+        self.len.load(Relaxed)
     }
 
     /// The inserts since they were last taken.
     pub(super) fn take_inserts(&self) -> usize {
-        self.inserts.swap(0, Ordering::Relaxed)
+        self.inserts.swap(0, Relaxed)
     }
 
     /// See [`Keys::copy`].
@@ -98,20 +99,27 @@ impl Partition {
 pub(super) struct Delta {
     partitions: Vec<Arc<Partition>>,
     bounds: Vec<Box<[u8]>>,
-    /// The prefixes of the bounds: one cache line or two in place of a key each.
+    /// How many bytes all bounds start with alike.
+    shared: usize,
+    /// The prefixes of what is behind: one cache line or two in place of a key each.
     bound_prefixes: Vec<u64>,
 }
 
 impl Default for Delta {
     fn default() -> Self {
-        Delta { partitions: vec![Arc::default()], bounds: Vec::new(), bound_prefixes: Vec::new() }
+        Delta::new(vec![Arc::default()], Vec::new())
     }
 }
 
 impl Delta {
     fn new(partitions: Vec<Arc<Partition>>, bounds: Vec<Box<[u8]>>) -> Self {
-        let bound_prefixes = bounds.iter().map(|bound| prefix_of(bound)).collect();
-        Delta { partitions, bounds, bound_prefixes }
+        // They are in order, so what the first and the last share they all do.
+        let (first, last) = (bounds.first(), bounds.last());
+        let shared = first
+            .zip(last)
+            .map_or(0, |(first, last)| first.iter().zip(last).take_while(|(a, b)| a == b).count());
+        let bound_prefixes = bounds.iter().map(|bound| prefix_of(&bound[shared..])).collect();
+        Delta { partitions, bounds, shared, bound_prefixes }
     }
 
     /// Empty partitions with the same bounds, as far as they parted this many keys.
@@ -129,9 +137,17 @@ impl Delta {
 
     /// The partition that a key belongs to.
     pub(super) fn place_of(&self, key: &[u8]) -> usize {
-        let prefix = prefix_of(key);
+        let Some(first) = self.bounds.first() else { return 0 };
+        // What all bounds share says nothing; the eight bytes behind it mostly decide.
+        let (shared, rest) = key.split_at(self.shared.min(key.len()));
+        match shared.cmp(&first[..self.shared]) {
+            Ordering::Less => return 0,
+            Ordering::Greater => return self.bounds.len(),
+            Ordering::Equal => {}
+        }
+        let prefix = prefix_of(rest);
         let low = self.bound_prefixes.partition_point(|bound| *bound < prefix);
-        let same = self.bound_prefixes[low..].iter().take_while(|bound| **bound == prefix).count();
+        let same = self.bound_prefixes[low..].partition_point(|bound| *bound == prefix);
         low + self.bounds[low..low + same].partition_point(|bound| **bound <= *key)
     }
 
@@ -154,13 +170,13 @@ impl Delta {
     }
 
     pub(super) fn inserts(&self) -> usize {
-        self.partitions.iter().map(|partition| partition.inserts.load(Ordering::Relaxed)).sum()
+        self.partitions.iter().map(|partition| partition.inserts.load(Relaxed)).sum()
     }
 
     pub(super) fn bytes(&self) -> usize {
         let of_partition = size_of::<Partition>() + size_of::<Arc<Partition>>();
         let keys: usize =
-            self.partitions.iter().map(|partition| partition.bytes.load(Ordering::Relaxed)).sum();
+            self.partitions.iter().map(|partition| partition.bytes.load(Relaxed)).sum();
         keys + self.partitions.len() * of_partition
     }
 
@@ -218,4 +234,48 @@ pub(super) enum Parts {
     OfKeys(usize),
     /// Into so many equal parts.
     Equal(usize),
+}
+
+#[cfg(all(test, not(any(loom, shuttle))))]
+mod tests {
+    use super::*;
+
+    fn bounds(keys: &[&str]) -> Delta {
+        let partitions = (0..=keys.len()).map(|_| Arc::default()).collect();
+        Delta::new(partitions, keys.iter().map(|key| key.as_bytes().into()).collect())
+    }
+
+    #[test]
+    fn a_key_belongs_behind_every_bound_that_is_not_above_it() {
+        for keys in [
+            &[][..],
+            &["m"],
+            &["a", "b", "c"],
+            &["user:00000001", "user:00000002", "user:00000002x", "user:1"],
+            &["same prefix of all 1", "same prefix of all 12", "same prefix of all 2"],
+        ] {
+            let delta = bounds(keys);
+            let probes = ["", "a", "b\0", "m", "same", "same prefix of all ", "user:0", "z"];
+            for probe in probes.iter().chain(keys) {
+                let expected = keys.iter().filter(|bound| *bound <= probe).count();
+                assert_eq!(delta.place_of(probe.as_bytes()), expected, "{probe} in {keys:?}");
+                let longer = format!("{probe}!");
+                let expected = keys.iter().filter(|bound| **bound <= &*longer).count();
+                assert_eq!(delta.place_of(longer.as_bytes()), expected, "{longer} in {keys:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_emptied_delta_keeps_the_bounds_between_enough_keys() {
+        let delta = bounds(&["b", "c", "d", "e"]);
+        for key in ["a", "a1", "b", "d1", "d2", "d3", "e"] {
+            assert!(delta.insert(key.as_bytes()));
+        }
+        let emptied = delta.emptied(3);
+        assert_eq!((emptied.partitions().len(), emptied.len()), (3, 0));
+        assert_eq!((emptied.bound(1), emptied.bound(2)), (Some(&b"c"[..]), Some(&b"e"[..])));
+        delta.freeze();
+        assert!(!delta.insert(b"a") && emptied.insert(b"a"));
+    }
 }

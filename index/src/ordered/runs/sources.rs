@@ -16,7 +16,8 @@ use super::delta::Delta;
 use super::level::{LevelCursor, Place};
 use crate::error::Result;
 
-/// Keys that are copied under a lock at once.
+/// Keys that are copied under a lock at once: few at first, since most walks are short.
+const FIRST_COPY_KEYS: usize = 8;
 const COPY_KEYS: usize = 32;
 
 /// A walk over the partitions of one delta.
@@ -38,8 +39,8 @@ impl DeltaCursor {
             (Direction::Forward, Included(key) | Excluded(key), _)
             | (Direction::Reverse, _, Included(key) | Excluded(key)) => delta.place_of(key),
         };
-        let mut cursor =
-            DeltaCursor { delta, range, direction, partition, batch: KeyBatch::new(), at: 0 };
+        let batch = KeyBatch::with_capacity(FIRST_COPY_KEYS, FIRST_COPY_KEYS * 32);
+        let mut cursor = DeltaCursor { delta, range, direction, partition, batch, at: 0 };
         cursor.copy();
         cursor
     }
@@ -57,7 +58,9 @@ impl DeltaCursor {
 
     /// Copies the next keys; none at the end.
     fn copy(&mut self) {
+        let mut keys_max = FIRST_COPY_KEYS;
         if let Some(last) = self.batch.iter().next_back() {
+            keys_max = COPY_KEYS;
             match self.direction {
                 Direction::Forward => self.range.start_after(last),
                 Direction::Reverse => self.range.end_before(last),
@@ -70,7 +73,7 @@ impl DeltaCursor {
         }
         while let Some(partition) = self.delta.partitions().get(self.partition) {
             if partition.len() > 0 {
-                partition.copy(&self.range, self.direction, COPY_KEYS, &mut self.batch);
+                partition.copy(&self.range, self.direction, keys_max, &mut self.batch);
                 if !self.batch.is_empty() {
                     return;
                 }

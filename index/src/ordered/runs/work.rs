@@ -60,11 +60,9 @@ impl Keyspace {
     pub(super) fn unit(&self, task: &Task<'_>) -> Result<bool> {
         let Some(mut work) = try_lock(&self.work) else { return Ok(false) };
         work.compaction_first = !work.compaction_first;
-        let did = if work.compaction_first {
-            work.compact(self, task)? || work.flush(self, task)?
-        } else {
-            work.flush(self, task)? || work.compact(self, task)?
-        };
+        let mut did = work.compaction_first && work.compact(self, task)?;
+        did = did || work.flush(self, task)?;
+        did = did || (!work.compaction_first && work.compact(self, task)?);
         let flush = if let Flush::Merging(merge) = &work.flush { merge.bytes() } else { 0 };
         let compaction = work.compaction.as_ref().map_or(0, |merge| merge.bytes());
         self.figures.work_bytes.store(flush + compaction, Ordering::Relaxed);
@@ -243,13 +241,11 @@ impl Work {
         let entropy = spread(&counts).unwrap_or(1.0);
         keyspace.figures.entropy_bits.store(entropy.to_bits(), Ordering::Relaxed);
         let Some(hot) = hottest(&counts).filter(|_| entropy < SPREAD_MIN) else { return false };
-        if partitions.len() >= options.partitions_max {
-            self.join_coldest(keyspace, &counts);
-        } else if delta.split(hot, Parts::Equal(2), publish) {
-            self.join_coldest(keyspace, &counts);
-        } else {
+        if partitions.len() < options.partitions_max && !delta.split(hot, Parts::Equal(2), publish)
+        {
             return false;
         }
+        self.join_coldest(keyspace, &counts);
         true
     }
 

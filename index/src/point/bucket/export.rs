@@ -8,6 +8,7 @@
 use super::geometry::Cell;
 use super::shard::{Shard, Shared};
 use crate::address::Address;
+use crate::bugs::{Bug, planted};
 use crate::point::ExportPosition;
 use crate::reclaim::pin;
 
@@ -61,7 +62,11 @@ pub(super) fn export(
     let mut left = entries_max.max(1);
     while let Some(shard) = shards.get(place.shard) {
         // A group that is moving is moved now, so that its words are in one table.
-        let table = shard.writable(place.cell, shared, &guard);
+        let table = if planted(Bug::ExportOfOneTable) {
+            shard.table(&guard)
+        } else {
+            shard.writable(place.cell, shared, &guard)
+        };
         let group = table.geometry.group(place.cell);
         let generation = table.progress.generation & ((1 << GENERATION_BITS) - 1);
         let skipped = if generation == place.generation { place.passed } else { 0 };

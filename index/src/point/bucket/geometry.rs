@@ -63,7 +63,7 @@ impl Geometry {
 
     /// The most groups that leave useful tag bits.
     pub(super) fn groups_max(self) -> u32 {
-        GROUPS_MAX << self.level
+        GROUPS_MAX.saturating_mul(1 << self.level)
     }
 
     /// Tag bits that tell apart two keys of one bucket.
@@ -189,6 +189,15 @@ mod tests {
             prop_assert!(sources.contains(&old.group(cell)));
             let most = old.groups().div_ceil(new.groups()) + 1;
             prop_assert!(sources.count() as u32 <= most);
+        }
+    }
+
+    #[test]
+    fn the_largest_table_is_no_smaller_than_the_first_one_at_every_level() {
+        for groups in [1, 2, 65_535, 65_536, 100_000, 1 << 24, u32::MAX] {
+            let geometry = Geometry::new(groups, Geometry::level_for(groups));
+            assert!(geometry.groups_max() >= groups, "{geometry:?}");
+            assert!(geometry.groups_min() <= groups, "{geometry:?}");
         }
     }
 

@@ -13,6 +13,7 @@
 use std::marker::PhantomData;
 
 use super::word::Word;
+use crate::bugs::{Bug, planted};
 use crate::reclaim::Guard;
 use crate::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 
@@ -44,7 +45,7 @@ impl Slot {
     /// Makes the word final and returns it, thawed.
     pub(super) fn freeze(&self) -> Word {
         let mut word = self.load();
-        while !word.is_frozen() {
+        while !word.is_frozen() && !planted(Bug::FillWithoutFreeze) {
             match self.replace(word, word.frozen()) {
                 Ok(()) => break,
                 Err(changed) => word = changed,
@@ -207,7 +208,7 @@ impl<T: Send + Sync + 'static> Link<T> {
     /// Makes what the link leads to final, and returns it.
     pub(super) fn freeze<'g>(&'g self, _guard: &'g Guard) -> Option<&'g T> {
         let mut pointer = self.pointer.load(Ordering::Acquire);
-        while pointer.addr() & FROZEN == 0 {
+        while pointer.addr() & FROZEN == 0 && !planted(Bug::ChainNotFrozen) {
             // ORDERING: as in `publish` and `load`.
             let frozen = self.pointer.compare_exchange(
                 pointer,

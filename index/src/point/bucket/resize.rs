@@ -95,7 +95,9 @@ impl Sizes {
         let least = old.groups().div_ceil(SHRINK_FACTOR_MAX).max(old.groups_min());
         let groups = self.groups_for(wanted).clamp(least, old.groups_max());
         let fits = (f64::from(groups) * GROUP_SLOTS as f64 * LOAD_MAX) as u64;
-        let used_max = if groups == old.groups_max() { u64::MAX } else { fits.min(wanted) };
+        // The largest table stays, but not the slots of what was taken out.
+        let used_max =
+            if groups == old.groups_max() { fits.max(live + live / 4) } else { fits.min(wanted) };
         // A table that was kept large for a step of shrinking may use what it has.
         (
             Geometry::new(groups, self.level),
@@ -217,6 +219,28 @@ mod tests {
             let bytes = slots as f64 * 8.0 / entries as f64;
             assert!((9.0..13.5).contains(&bytes), "{bytes:.1} bytes an entry at {entries}");
         }
+    }
+
+    #[test]
+    fn the_largest_table_is_still_replaced_when_most_of_its_slots_are_of_the_dead() {
+        let sizes = Sizes::new(0.0, 0);
+        let largest = Geometry::new(sizes.first_geometry().groups_max(), sizes.level);
+        for live in [6_000_000, 7_000_000, 20_000_000] {
+            let (geometry, used_max) = sizes.after(largest, live);
+            assert_eq!(geometry, largest);
+            assert!((live + live / 100..=2 * live).contains(&used_max), "{used_max} for {live}");
+        }
+    }
+
+    // A shard of a single one that was sized in advance for ten million keys.
+    #[test]
+    fn a_shard_that_began_large_grows_and_shrinks() {
+        let sizes = Sizes::new(0.0, 10_000_000);
+        let first = sizes.first_geometry();
+        let (grown, used_max) = sizes.after(first, sizes.first_used_max());
+        assert!(grown.groups() > first.groups() && used_max > sizes.first_used_max());
+        let (shrunk, _) = sizes.after(first, 10);
+        assert_eq!(shrunk.groups(), first.groups_min());
     }
 
     #[test]

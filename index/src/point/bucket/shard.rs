@@ -17,6 +17,7 @@ use super::resize::Sizes;
 use super::table::{Look, Table, Walked};
 use super::word::Word;
 use crate::address::Address;
+use crate::bugs::{Bug, planted};
 use crate::point::{Entry, Location, NewEntry, Outcome, Probe};
 use crate::reclaim::Guard;
 use crate::stops::{Stop, stop};
@@ -30,13 +31,14 @@ pub(super) struct Shard {
     pub(super) live: Live,
 }
 
-/// The number of entries.
+/// The number of entries, modulo 2^64: a removal may be counted before the insert that it undoes.
 #[repr(align(64))]
 pub(super) struct Live(AtomicU64);
 
 impl Live {
     pub(super) fn count(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
+        let counted = self.0.load(Ordering::Relaxed) as i64;
+        counted.max(0) as u64
     }
 }
 
@@ -98,17 +100,21 @@ impl Shard {
         let Linked::To(next) = table.next.load(guard) else {
             unreachable!("a slot is frozen only once there is a next table")
         };
+        if planted(Bug::FrozenTakenForPresent) {
+            return table.look_frozen(cell, guard, verify, || true);
+        }
         match next.look(cell, guard, verify) {
             Look::Found(address) => return Some(Some(address)),
             Look::Absent => return Some(None),
             Look::Moving => {}
         }
-        if next.is_whole(next.geometry.group(cell)) {
+        let has_moved = || next.is_whole(next.geometry.group(cell));
+        if has_moved() {
             return None;
         }
         // At this moment nobody could have changed the entries of the group in the next table, so what stands in this
         // one, frozen or not, is the present.
-        table.look_frozen(cell, guard, verify)
+        table.look_frozen(cell, guard, verify, has_moved)
     }
 
     /// The table to change the entries of this cell in: the current one, or the next one with their group whole.
@@ -179,6 +185,9 @@ impl Shard {
                             let outcome = old.map_or(Outcome::Inserted, Outcome::Replaced);
                             return ControlFlow::Break(Attempt::Done(outcome));
                         }
+                        Err(_) if planted(Bug::LostSlotPassedOver) && old.is_none() => {
+                            return ControlFlow::Continue(());
+                        }
                         Err(changed) => found = changed,
                     }
                 }
@@ -241,6 +250,9 @@ impl Shard {
                 match slot.replace(expected, replacement) {
                     Ok(()) => ControlFlow::Break(Some(true)),
                     Err(changed) if changed.is_frozen() => ControlFlow::Break(None),
+                    Err(changed) if planted(Bug::LateSwapWins) => {
+                        ControlFlow::Break(Some(slot.replace(changed, replacement).is_ok()))
+                    }
                     // No other slot can have it.
                     Err(_) => ControlFlow::Break(Some(false)),
                 }

@@ -23,6 +23,7 @@ use super::memory::{Link, Linked, Slot, Slots};
 use super::metrics::Memory;
 use super::word::Word;
 use crate::address::Address;
+use crate::bugs::{Bug, planted};
 use crate::point::Probe;
 use crate::reclaim::Guard;
 use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -187,6 +188,9 @@ impl Table {
         let tag = self.geometry.tag(cell);
         let walked = self.walk(cell, guard, |slot| {
             let mut word = slot.load();
+            if planted(Bug::DeletedTakenForEnd) && word == Word::DELETED {
+                return ControlFlow::Break(Look::Absent);
+            }
             loop {
                 let Some(address) = word.address_if(tag) else {
                     return if word.is_thawed_entry() || word == Word::DELETED {
@@ -217,25 +221,38 @@ impl Table {
         }
     }
 
-    /// Looks among entries that may be frozen; the answer counts as long as the group that they go to is not whole.
-    /// `None` if a record is gone, so that the group must have become whole.
+    /// Looks among entries that may be frozen; the answer counts as long as the group that they go to is not whole, which
+    /// `has_moved` tells. `None` if a record is gone because that group has become whole.
     pub(super) fn look_frozen(
         &self,
         cell: Cell,
         guard: &Guard,
         verify: &mut impl FnMut(Address) -> Probe,
+        has_moved: impl Fn() -> bool,
     ) -> Option<Option<Address>> {
         let tag = self.geometry.tag(cell);
         let walked = self.walk(cell, guard, |slot| {
-            let word = slot.load().thawed();
-            if word == Word::EMPTY {
-                return ControlFlow::Break(Some(None));
-            }
-            let Some(address) = word.address_if(tag) else { return ControlFlow::Continue(()) };
-            match verify(address) {
-                Probe::Same(_) => ControlFlow::Break(Some(Some(address))),
-                Probe::Other => ControlFlow::Continue(()),
-                Probe::Gone => ControlFlow::Break(None),
+            let mut word = slot.load().thawed();
+            loop {
+                if word == Word::EMPTY {
+                    return ControlFlow::Break(Some(None));
+                }
+                let Some(address) = word.address_if(tag) else { return ControlFlow::Continue(()) };
+                match verify(address) {
+                    Probe::Same(_) => return ControlFlow::Break(Some(Some(address))),
+                    Probe::Other => return ControlFlow::Continue(()),
+                    Probe::Gone => {
+                        let again = slot.load().thawed();
+                        if again != word {
+                            word = again;
+                        } else if has_moved() {
+                            return ControlFlow::Break(None);
+                        } else {
+                            // It still stands here: waiting for whoever moves the group would be no use.
+                            return ControlFlow::Continue(());
+                        }
+                    }
+                }
             }
         });
         match walked {
@@ -254,6 +271,9 @@ impl Table {
 
     /// True if all slots of the group were filled from the table before.
     pub(super) fn is_whole(&self, group: u32) -> bool {
+        if planted(Bug::WholeByFirstSlot) {
+            return self.group_slots(group)[0].load() != Word::UNINIT;
+        }
         self.last_slot(group).load() != Word::UNINIT
     }
 
@@ -316,6 +336,9 @@ impl Table {
             let was_first = slot.replace(Word::UNINIT, word).is_ok();
             placed += u64::from(was_first && word != Word::EMPTY);
             completes = was_first;
+            if planted(Bug::LateFill) && !was_first {
+                let _ = slot.replace(slot.load().thawed(), word);
+            }
         }
         // ORDERING: Relaxed: a count; growth depends on it roughly.
         self.progress.used.fetch_add(placed, Ordering::Relaxed);
