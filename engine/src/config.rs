@@ -13,6 +13,10 @@
 //! interval_ms = 1                 # group: longest wait of a leader; interval: period of the timer
 //! max_batch_size = 100            # group: commits that end the wait; every_n: n
 //!
+//! [index]
+//! shards = 0                      # of the hash table: 0 = 256, else a power of two from 64 to 1024
+//! ordered = true                  # false: no key order, and scans answer Unsupported
+//!
 //! [sched]
 //! worker_count = 0                # 0 = automatic
 //! max_workers = 256
@@ -40,6 +44,8 @@ use crate::parts;
 pub struct Config {
     /// The log.
     pub wal: WalConfig,
+    /// The index.
+    pub index: IndexConfig,
     /// Background workers.
     pub sched: SchedConfig,
     /// The old switch: `true` means mode `always`, `false` means `none`. It wins over a mode that was left at its
@@ -113,6 +119,27 @@ pub enum FsyncMode {
     Checkpoint,
     /// [`Durability::None`].
     None,
+}
+
+/// The section `[index]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(default, deny_unknown_fields)
+)]
+#[non_exhaustive]
+pub struct IndexConfig {
+    /// Shards of the hash table: 0 = 256, else a power of two from 64 to 1024.
+    pub shards: u32,
+    /// Whether keys are kept in order for scans, where the build can.
+    pub ordered: bool,
+}
+
+impl Default for IndexConfig {
+    fn default() -> Self {
+        IndexConfig { shards: 0, ordered: true }
+    }
 }
 
 /// The section `[sched]`.
@@ -228,6 +255,8 @@ impl Config {
         options.compression = self.wal.compression;
         options.segment_bytes = self.wal.segment_bytes;
         options.checkpoint_threshold_bytes = self.wal.checkpoint_threshold_bytes;
+        options.index.shards = Some(self.index.shards).filter(|shards| *shards > 0);
+        options.index.ordered = (!self.index.ordered).then_some(false);
         options.workers = Some((self.sched.worker_count, self.sched.max_workers));
         Ok(())
     }

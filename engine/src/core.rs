@@ -4,29 +4,35 @@
 //! `write.rs` and `read.rs` hold the two paths through it, `install.rs` the way from the log into the index.
 //!
 //! # Concurrency
-//! Reads take the read lock of the index. Writers share the gate; a conditional commit has it alone.
+//! Reads take no lock. Writers share the gate; a conditional commit has it alone.
 //!
 //! # Failure
 //! One latch: the first failure that leaves memory and disk apart refuses every later write. Reads go on.
 
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::{AcqRel, Acquire};
-use std::sync::{Arc, OnceLock, RwLock};
+use std::sync::{OnceLock, RwLock};
 
-use crate::address::{Address, SlotTable};
+use crate::address::{Address, Location, SlotTable};
+use crate::background::Background;
 use crate::catalog::Catalog;
 use crate::error::{ClosedReason, Error, ErrorKind, Result};
+use crate::in_flight::InFlight;
 use crate::log::Log;
 use crate::options::Options;
-use crate::parts::{Clock, Index};
+use crate::parts::{self, Clock, Index};
+use crate::pinned::Source;
 use crate::record::{Rank, RecordRef, SeqNo};
 use crate::stats::{Counters, OpenReport};
 
 /// A database.
 pub(crate) struct Core {
     pub(crate) log: Log,
-    pub(crate) index: Arc<Index>,
+    pub(crate) index: Index,
+    pub(crate) background: Background,
     pub(crate) slots: SlotTable,
+    /// Batches that are on their way into the index.
+    pub(crate) in_flight: InFlight,
     pub(crate) catalog: Catalog,
     pub(crate) options: Options,
     pub(crate) counters: Counters,
@@ -37,6 +43,8 @@ pub(crate) struct Core {
     pub(crate) unsettled: AtomicBool,
     closed: AtomicBool,
     latch: OnceLock<Error>,
+    /// True once a record could not be read while its successor was installed: it may stand beside it in the index.
+    pub(crate) met_unreadable: AtomicBool,
 }
 
 /// What the index is told about a record that it has an address of.
@@ -46,6 +54,8 @@ pub(crate) enum Probe {
     Same(Rank),
     /// It belongs to another key, or cannot be read.
     Other,
+    /// The record is no more: the index is looked at again.
+    Gone,
 }
 
 /// What became of a record that was offered to the index.
@@ -65,8 +75,10 @@ impl Core {
     pub(crate) fn new(log: Log, index: Index, catalog: Catalog, options: Options) -> Self {
         Core {
             log,
-            index: Arc::new(index),
+            index,
+            background: Background::default(),
             slots: SlotTable::new(),
+            in_flight: InFlight::new(),
             catalog,
             options,
             counters: Counters::default(),
@@ -75,6 +87,7 @@ impl Core {
             unsettled: AtomicBool::new(false),
             closed: AtomicBool::new(false),
             latch: OnceLock::new(),
+            met_unreadable: AtomicBool::new(false),
         }
     }
 
@@ -125,6 +138,11 @@ impl Core {
         let _ = self.latch.set(error);
     }
 
+    /// Refuses writes from now on because a thread of the database panicked.
+    pub(crate) fn latch_panic(&self) {
+        let _ = self.latch.set(Error::closed(ClosedReason::Panicked));
+    }
+
     /// Makes everything appended so far durable and visible.
     pub(crate) fn sync(&self) -> Result<SeqNo> {
         self.check_writable()?;
@@ -137,6 +155,7 @@ impl Core {
         if self.closed.swap(true, AcqRel) {
             return Ok(());
         }
+        self.background.stop();
         self.log.close()?;
         // The log is whole; but after a failure outside it (of the manifest, say) nobody is told that all went well.
         match self.latch.get() {
@@ -145,39 +164,38 @@ impl Core {
         }
     }
 
-    /// Offers records to the index, all visible together.
-    pub(crate) fn install<'a>(&self, records: impl Iterator<Item = RecordRef<'a>>) {
-        let forgets_tombstones = self.log.forgets_tombstones();
-        let mut dead = Vec::new();
-        let addressed = records.filter_map(|record| match self.slots.address(record.location) {
-            Ok(address) => Some((record, address)),
-            Err(full) => {
-                self.poison(&full);
-                None
-            }
-        });
-        let probe = |address, keyspace, key: &[u8]| self.probe(address, keyspace, key);
-        self.index.install(addressed, &probe, forgets_tombstones, |record, address, outcome| {
-            self.counters.installed(record.tombstone, outcome, forgets_tombstones);
-            match outcome {
-                Installed::Inserted | Installed::Present => {}
-                Installed::Replaced { old, .. } => dead.push(old),
-                Installed::Stale => dead.push(address),
-            }
-            if forgets_tombstones && record.tombstone && outcome != Installed::Stale {
-                dead.push(address);
-            }
-        });
-        dead.into_iter().for_each(|address| self.log.forget(self.slots.location(address)));
+    /// The address of a record, for the index.
+    pub(crate) fn address_of(&self, location: Location) -> Result<Address> {
+        self.slots.address(location, |id| self.log.segment(id))
     }
 
-    fn probe(&self, address: Address, keyspace: u32, key: &[u8]) -> Probe {
-        let location = self.slots.location(address);
-        let probed = self.log.read_with(location, |record| {
-            let same = record.keyspace == keyspace && record.key == key;
-            if same { Probe::Same(record.rank()) } else { Probe::Other }
-        });
-        // An unreadable record stays in the index beside the new one, so that its key answers the error.
-        probed.ok().flatten().unwrap_or(Probe::Other)
+    /// Asks for the first bytes of a record.
+    #[inline]
+    pub(crate) fn prefetch_record(&self, address: Address) {
+        let segment = self.slots.segment(address);
+        if let Some(bytes) = segment.and_then(|segment| segment.prefetchable(address.offset())) {
+            parts::prefetch(bytes);
+        }
+    }
+
+    /// Shows the record at an address; `None` when there is none any more.
+    #[inline]
+    pub(crate) fn read_at<R>(
+        &self,
+        address: Address,
+        show: impl FnOnce(&RecordRef<'_>, Source<'_>) -> R,
+    ) -> Result<Option<R>> {
+        match self.slots.segment(address) {
+            Some(segment) => self.log.read_with(segment, address.offset(), show),
+            None => Ok(None),
+        }
+    }
+
+    /// True when a key may have several entries in the index.
+    #[inline]
+    pub(crate) fn met_unreadable(&self) -> bool {
+        // ORDERING: Acquire, pairs with the store of the index. Whoever starts after the successor was installed sees it;
+        // whoever runs beside that may answer either record.
+        self.met_unreadable.load(Acquire)
     }
 }

@@ -5,7 +5,7 @@
 //! through one [`Handle`], which closes the database when the last of them goes.
 
 use std::fmt;
-use std::ops::RangeBounds;
+use std::ops::{ControlFlow, RangeBounds};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,6 +22,7 @@ use crate::log::Log;
 use crate::open::Builder;
 use crate::options::PutOptions;
 use crate::parts;
+use crate::pinned::PinnedValue;
 use crate::read::Entry;
 use crate::record::SeqNo;
 use crate::scan::{Keys, Scan};
@@ -179,10 +180,12 @@ impl Db {
     /// Does one unit of background work, for a database built with [`Builder::manual`]; true if there was some.
     ///
     /// # Errors
-    /// What the work ended with; the same failure is latched for later writes.
+    /// What the work ended with. A failure of the log is latched for later writes; `Corruption` of key order latches
+    /// nothing, and later steps mend it.
     pub fn step(&self) -> Result<bool> {
-        self.core().check_open()?;
-        self.core().log.step()
+        let core = self.core();
+        core.check_open()?;
+        Ok(core.log.step()? || core.maintain()?)
     }
 
     /// Sets the counters of [`Stats::log`] to zero; what exists (segments, pending tickets) stays counted.
@@ -194,6 +197,7 @@ impl Db {
     pub fn stats(&self) -> Stats {
         use std::sync::atomic::Ordering::Relaxed;
         let core = self.core();
+        let index = core.index.stats();
         Stats {
             build: parts::BUILD,
             in_memory: matches!(core.log, Log::Memory(_)),
@@ -203,7 +207,9 @@ impl Db {
             tombstones: core.counters.tombstones.load(Relaxed),
             last_seq: core.log.last_seq(),
             durable_seq: core.log.durable_seq(),
-            index_bytes: core.index.memory_bytes(),
+            index_bytes: index.memory_bytes(),
+            index,
+            pinned_bytes: core.counters.pinned_bytes.load(Relaxed),
             log: core.log.stats(),
             open: self.open_report(),
         }
@@ -245,6 +251,20 @@ impl Db {
         self.default.get(key)
     }
 
+    /// See [`Keyspace::get_with`].
+    pub fn get_with<R>(
+        &self,
+        key: impl AsRef<[u8]>,
+        f: impl FnOnce(&[u8]) -> R,
+    ) -> Result<Option<R>> {
+        self.default.get_with(key, f)
+    }
+
+    /// See [`Keyspace::get_pinned`].
+    pub fn get_pinned(&self, key: impl AsRef<[u8]>) -> Result<Option<PinnedValue>> {
+        self.default.get_pinned(key)
+    }
+
     /// See [`Keyspace::get_entry`].
     pub fn get_entry(&self, key: impl AsRef<[u8]>) -> Result<Option<Entry>> {
         self.default.get_entry(key)
@@ -261,6 +281,15 @@ impl Db {
         keys: impl IntoIterator<Item = K>,
     ) -> Result<Vec<Option<Bytes>>> {
         self.default.multi_get(keys)
+    }
+
+    /// See [`Keyspace::multi_get_with`].
+    pub fn multi_get_with<K: AsRef<[u8]>>(
+        &self,
+        keys: impl IntoIterator<Item = K>,
+        f: impl FnMut(usize, Option<&[u8]>),
+    ) -> Result<()> {
+        self.default.multi_get_with(keys, f)
     }
 
     /// See [`Keyspace::compare_and_swap`].
@@ -291,6 +320,33 @@ impl Db {
     /// See [`Keyspace::prefix`].
     pub fn prefix(&self, prefix: impl AsRef<[u8]>) -> Scan {
         self.default.prefix(prefix)
+    }
+
+    /// See [`Keyspace::scan_with`].
+    pub fn scan_with<K: AsRef<[u8]>, B>(
+        &self,
+        range: impl RangeBounds<K>,
+        f: impl FnMut(&[u8], &[u8]) -> ControlFlow<B>,
+    ) -> Result<ControlFlow<B>> {
+        self.default.scan_with(range, f)
+    }
+
+    /// See [`Keyspace::scan_with_rev`].
+    pub fn scan_with_rev<K: AsRef<[u8]>, B>(
+        &self,
+        range: impl RangeBounds<K>,
+        f: impl FnMut(&[u8], &[u8]) -> ControlFlow<B>,
+    ) -> Result<ControlFlow<B>> {
+        self.default.scan_with_rev(range, f)
+    }
+
+    /// See [`Keyspace::scan_prefix_with`].
+    pub fn scan_prefix_with<B>(
+        &self,
+        prefix: impl AsRef<[u8]>,
+        f: impl FnMut(&[u8], &[u8]) -> ControlFlow<B>,
+    ) -> Result<ControlFlow<B>> {
+        self.default.scan_prefix_with(prefix, f)
     }
 
     /// See [`Keyspace::keys`].

@@ -9,19 +9,26 @@
 //! The highest [`Rank`] of a key stays (rule 1), so records may come out of order and more than once.
 //!
 //! # Concurrency
-//! Calls come from recovery, from the leader of a sync and from appending threads. All records of one call become
-//! visible together, and a call brings whole commits: nobody sees half a batch (rule 13).
+//! Calls come from recovery, from the leader of a sync and from appending threads, several at a time. A call brings whole
+//! commits. Those of one record are installed up to 16 at a time; one of several records is registered as being under
+//! way from its first record to its last (`in_flight.rs`), so that nobody sees half of it (rule 13).
 //!
 //! # Failure
 //! A record that finds no slot latches the database: the index no longer follows the log.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
-use std::sync::{Mutex, OnceLock, Weak};
+use std::sync::{Arc, Mutex, OnceLock, Weak};
 
-use crate::core::Core;
-use crate::record::{KeyspaceId, Rank, RecordRef};
+use crate::address::Address;
+use crate::core::{Core, Installed};
+use crate::error::Result;
+use crate::read_many::BATCH_KEYS;
+use crate::record::{KeyspaceId, Rank, RecordRef, SeqNo};
 use crate::sync::lock;
+
+/// A record on its way into the index, with its address.
+pub(crate) type Offered<'a> = (RecordRef<'a>, Address);
 
 /// Receives every record of the log.
 #[derive(Default)]
@@ -52,10 +59,14 @@ impl Installer {
     }
 
     /// Ends the replay: from now on records go to this database, which first takes what was gathered.
-    pub(crate) fn go_live(&self, core: &std::sync::Arc<Core>) {
+    ///
+    /// # Errors
+    /// What kept key order from being built.
+    pub(crate) fn go_live(&self, core: &Arc<Core>) -> Result<()> {
         let table = std::mem::take(&mut *lock(&self.replay));
-        core.install(table.iter());
-        self.core.set(std::sync::Arc::downgrade(core)).expect("a database goes live once");
+        core.load(&table)?;
+        self.core.set(Arc::downgrade(core)).expect("a database goes live once");
+        Ok(())
     }
 
     /// Looks at what a replay gathered.
@@ -79,6 +90,11 @@ impl ReplayTable {
         }
     }
 
+    /// The number of keys, those of tombstones included.
+    pub(crate) fn len(&self) -> usize {
+        self.newest.len()
+    }
+
     fn iter(&self) -> impl Iterator<Item = RecordRef<'_>> {
         self.newest.iter().map(|((keyspace, key), rank)| RecordRef {
             location: rank.location,
@@ -87,6 +103,7 @@ impl ReplayTable {
             tombstone: rank.tombstone,
             // What the index does not keep.
             expires_at_ms: None,
+            in_batch: false,
             key,
             value: &[],
         })
@@ -107,6 +124,115 @@ impl ReplayTable {
     }
 }
 
+impl Core {
+    /// Offers records to the index: whole commits, in the order of the log.
+    pub(crate) fn install<'a>(&self, records: impl Iterator<Item = RecordRef<'a>>) {
+        let mut records = records.peekable();
+        let mut singles = Vec::new();
+        let mut forgotten = Vec::new();
+        while let Some(record) = records.next() {
+            if record.in_batch {
+                self.offer(&mut singles, &mut forgotten);
+                let rest = std::iter::from_fn(|| records.next_if(|next| next.seq == record.seq));
+                self.install_batch(record.seq, std::iter::once(record).chain(rest));
+                continue;
+            }
+            let Some(offered) = self.offered(record) else { continue };
+            if singles.is_empty() && records.peek().is_none() {
+                // The usual call, without an allocation.
+                self.offer_all(&[offered], &mut forgotten);
+                continue;
+            }
+            singles.push(offered);
+            if singles.len() == BATCH_KEYS {
+                self.offer(&mut singles, &mut forgotten);
+            }
+        }
+        self.offer(&mut singles, &mut forgotten);
+        self.forget(&forgotten);
+        if self.index.wants_work() {
+            self.background.wake();
+        }
+    }
+
+    /// Offers the records of one commit.
+    fn install_batch<'a>(&self, seq: SeqNo, records: impl Iterator<Item = RecordRef<'a>>) {
+        let (mut chunk, mut forgotten) = (Vec::with_capacity(BATCH_KEYS), Vec::new());
+        let under_way = self.in_flight.begin(seq, seq);
+        for offered in records.filter_map(|record| self.offered(record)) {
+            chunk.push(offered);
+            if chunk.len() == BATCH_KEYS {
+                self.offer(&mut chunk, &mut forgotten);
+            }
+        }
+        self.offer(&mut chunk, &mut forgotten);
+        drop(under_way);
+        self.forget(&forgotten);
+    }
+
+    fn offered<'a>(&self, record: RecordRef<'a>) -> Option<Offered<'a>> {
+        match self.address_of(record.location) {
+            Ok(address) => Some((record, address)),
+            Err(error) => {
+                self.poison(&error);
+                None
+            }
+        }
+    }
+
+    fn offer<'a>(&self, chunk: &mut Vec<Offered<'a>>, forgotten: &mut Vec<Offered<'a>>) {
+        self.offer_all(chunk, forgotten);
+        chunk.clear();
+    }
+
+    fn offer_all<'a>(&self, chunk: &[Offered<'a>], forgotten: &mut Vec<Offered<'a>>) {
+        let forgets_tombstones = self.log.forgets_tombstones();
+        self.index.install(chunk, self, true, |n, outcome| {
+            let (record, _) = &chunk[n];
+            self.counters.installed(record.tombstone, outcome, forgets_tombstones);
+            match outcome {
+                Installed::Inserted | Installed::Present => {}
+                Installed::Replaced { old, .. } => self.log.forget(self.slots.location(old)),
+                Installed::Stale => self.log.forget(record.location),
+            }
+            if forgets_tombstones && record.tombstone && outcome != Installed::Stale {
+                forgotten.push(chunk[n]);
+            }
+        });
+    }
+
+    /// Takes out the entries of tombstones that have nothing left to hide, and their records. Not while their commit is
+    /// under way: who finds nothing is not told to wait.
+    fn forget(&self, tombstones: &[Offered<'_>]) {
+        for (record, address) in tombstones {
+            self.index.remove(record.keyspace, record.key, *address);
+            self.log.forget(record.location);
+        }
+    }
+
+    /// Fills the empty index of a database that is being opened with the newest record of each key, in key order.
+    fn load(&self, table: &ReplayTable) -> Result<()> {
+        let mut records = table.iter().filter_map(|record| self.offered(record)).peekable();
+        let mut chunk = Vec::with_capacity(BATCH_KEYS);
+        while records.peek().is_some() {
+            chunk.extend(records.by_ref().take(BATCH_KEYS));
+            self.index.install(&chunk, self, false, |n, outcome| {
+                self.counters.installed(chunk[n].0.tombstone, outcome, false);
+            });
+            chunk.clear();
+        }
+        let live = table.iter().filter(|record| !record.tombstone);
+        let mut live = live.filter_map(|record| self.offered(record)).peekable();
+        while let Some(keyspace) = live.peek().map(|(record, _)| record.keyspace) {
+            let next = || live.next_if(|(record, _)| record.keyspace == keyspace);
+            let keys = std::iter::from_fn(next);
+            let keys = keys.map(|(record, at)| (record.key, record.location.segment, at));
+            self.index.load_order(keyspace, keys)?;
+        }
+        Ok(())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -114,7 +240,8 @@ mod tests {
 
     fn record(key: &[u8], seq: u64, tombstone: bool, segment: u64) -> RecordRef<'_> {
         let location = Location { segment, offset: 0 };
-        RecordRef { location, seq, keyspace: 0, tombstone, expires_at_ms: None, key, value: b"" }
+        let (keyspace, expires_at_ms, in_batch, value) = (0, None, false, &b""[..]);
+        RecordRef { location, seq, keyspace, tombstone, expires_at_ms, in_batch, key, value }
     }
 
     // Rule 1: by seq, never by position, and the tombstone on equal seq.

@@ -4,7 +4,7 @@
 //! Handles are cheap clones, `Send + Sync + 'static`. Every operation is atomic by itself and may run beside any other.
 
 use std::fmt;
-use std::ops::RangeBounds;
+use std::ops::{ControlFlow, RangeBounds};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,8 +14,9 @@ use crate::batch::Batch;
 use crate::db::Handle;
 use crate::error::Result;
 use crate::options::PutOptions;
-use crate::range::KeyRange;
-use crate::read::Entry;
+use crate::pinned::PinnedValue;
+use crate::range::{Direction, KeyRange};
+use crate::read::{Entry, Found};
 use crate::record::{Change, KeyspaceId, SeqNo, Write};
 use crate::scan::{Keys, Scan};
 use crate::ttl;
@@ -126,10 +127,57 @@ impl Keyspace {
 
     /// The value of a key; `None` when the key is not there or has expired.
     ///
+    /// Values up to 64 KiB are copied; a longer one is not, and keeps its segment mapped as [`PinnedValue`] says.
+    ///
     /// # Errors
     /// `Corruption` when the record of the key is damaged: never a wrong value. `Closed` after `close`.
     pub fn get(&self, key: impl AsRef<[u8]>) -> Result<Option<Bytes>> {
         self.handle.core.get(self.id, key.as_ref())
+    }
+
+    /// Calls `f` with the value of a key where it lies, without a copy or an allocation, and returns what it returns;
+    /// `None`, and no call, when the key is not there or has expired.
+    ///
+    /// No lock is held: `f` may use the database, also write to it, and take its time, though the memory of replaced index
+    /// tables is not given back meanwhile. A value of a compressed commit is decompressed first.
+    ///
+    /// ```
+    /// # let db = cortenkv::Db::open_in_memory()?;
+    /// db.put(b"greeting", b"hello")?;
+    /// let len = db.get_with(b"greeting", |value| value.len())?;
+    /// assert_eq!(len, Some(5));
+    /// // Another key, from what this one holds.
+    /// db.get_with(b"greeting", |value| db.put(b"copy", value))?.transpose()?;
+    /// assert_eq!(db.get(b"copy")?.as_deref(), Some(&b"hello"[..]));
+    /// # Ok::<(), cortenkv::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Keyspace::get`].
+    pub fn get_with<R>(
+        &self,
+        key: impl AsRef<[u8]>,
+        f: impl FnOnce(&[u8]) -> R,
+    ) -> Result<Option<R>> {
+        self.handle.core.get_with(self.id, key.as_ref(), f)
+    }
+
+    /// The value of a key without a copy, to be kept as long as it is needed; [`PinnedValue`] says what that keeps alive.
+    ///
+    /// ```
+    /// # let db = cortenkv::Db::open_in_memory()?;
+    /// db.put(b"page", vec![7; 100_000])?;
+    /// let page = db.get_pinned(b"page")?.expect("it was put");
+    /// db.delete(b"page")?;
+    /// assert_eq!(page.len(), 100_000); // as it was
+    /// std::thread::spawn(move || assert_eq!(page[0], 7)).join().expect("no panic");
+    /// # Ok::<(), cortenkv::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Keyspace::get`].
+    pub fn get_pinned(&self, key: impl AsRef<[u8]>) -> Result<Option<PinnedValue>> {
+        self.handle.core.get_pinned(self.id, key.as_ref())
     }
 
     /// The value of a key with its expiry and the number of its commit.
@@ -148,15 +196,47 @@ impl Keyspace {
         self.handle.core.contains_key(self.id, key.as_ref())
     }
 
-    /// The values of many keys, in their order. Not a snapshot: each is read at its own moment.
+    /// The values of many keys, in their order: faster than as many gets, since memory is asked for ahead of its use.
+    /// Not a snapshot: each is read at its own moment.
+    ///
+    /// ```
+    /// # let db = cortenkv::Db::open_in_memory()?;
+    /// db.put_batch([("a", "1", None), ("b", "2", None)])?;
+    /// let values = db.multi_get(["b", "?", "a"])?;
+    /// assert_eq!(values, [Some("2".into()), None, Some("1".into())]);
+    /// # Ok::<(), cortenkv::Error>(())
+    /// ```
     ///
     /// # Errors
-    /// As [`Keyspace::get`], at the first key that fails.
+    /// As [`Keyspace::get`], if one of the keys fails.
     pub fn multi_get<K: AsRef<[u8]>>(
         &self,
         keys: impl IntoIterator<Item = K>,
     ) -> Result<Vec<Option<Bytes>>> {
-        keys.into_iter().map(|key| self.get(key)).collect()
+        self.handle.core.multi_get(self.id, keys)
+    }
+
+    /// As [`Keyspace::multi_get`], but without copies: `f` is called once for each key, with its place among the keys and
+    /// its value, in no particular order. What [`Keyspace::get_with`] allows, `f` may do here.
+    ///
+    /// ```
+    /// # let db = cortenkv::Db::open_in_memory()?;
+    /// db.put_batch([("a", "1", None), ("b", "22", None)])?;
+    /// let mut bytes = [0; 3];
+    /// db.multi_get_with(["a", "?", "b"], |n, value| bytes[n] = value.map_or(0, <[u8]>::len))?;
+    /// assert_eq!(bytes, [1, 0, 2]);
+    /// # Ok::<(), cortenkv::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Keyspace::get`], at a key that fails; `f` was called for some of the others.
+    pub fn multi_get_with<K: AsRef<[u8]>>(
+        &self,
+        keys: impl IntoIterator<Item = K>,
+        mut f: impl FnMut(usize, Option<&[u8]>),
+    ) -> Result<()> {
+        let show = |n, found: Option<Found<'_>>| f(n, found.map(|found| found.record.value));
+        self.handle.core.get_many(self.id, keys, show)
     }
 
     /// Writes `new` (`None` = deletes) if the key holds `expected` (`None` = nothing), both at one moment.
@@ -219,6 +299,61 @@ impl Keyspace {
     /// The entries whose keys start with a prefix; the empty prefix means all.
     pub fn prefix(&self, prefix: impl AsRef<[u8]>) -> Scan {
         self.scan(KeyRange::prefix(prefix.as_ref()))
+    }
+
+    /// Shows the entries of a range to `f`, from the lowest key up, until `f` breaks. Nothing is copied: key and value are
+    /// where they lie in the index and the log.
+    ///
+    /// No lock is held: `f` may use the database, also write to it. What was replaced or deleted is not freed meanwhile, for
+    /// 16 entries at a time. As for [`Keyspace::iter`], this is not a snapshot.
+    ///
+    /// ```
+    /// # use std::ops::ControlFlow;
+    /// # let db = cortenkv::Db::open_in_memory()?;
+    /// # if !db.stats().build.ordered { return Ok(()); }
+    /// db.put_batch([("a", "1", None), ("b", "22", None), ("c", "3", None)])?;
+    /// let mut bytes = 0;
+    /// let long = db.scan_with("a".., |key, value| {
+    ///     bytes += value.len();
+    ///     if value.len() > 1 { ControlFlow::Break(key.to_vec()) } else { ControlFlow::Continue(()) }
+    /// })?;
+    /// assert_eq!((long, bytes), (ControlFlow::Break(b"b".to_vec()), 3));
+    /// # Ok::<(), cortenkv::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Keyspace::get`], at the first entry that cannot be read; and as [`Scan`] for the scan itself.
+    pub fn scan_with<K: AsRef<[u8]>, B>(
+        &self,
+        range: impl RangeBounds<K>,
+        f: impl FnMut(&[u8], &[u8]) -> ControlFlow<B>,
+    ) -> Result<ControlFlow<B>> {
+        self.handle.core.scan_with(self.id, &KeyRange::new(range), Direction::Forward, f)
+    }
+
+    /// As [`Keyspace::scan_with`], from the highest key down.
+    ///
+    /// # Errors
+    /// As [`Keyspace::scan_with`].
+    pub fn scan_with_rev<K: AsRef<[u8]>, B>(
+        &self,
+        range: impl RangeBounds<K>,
+        f: impl FnMut(&[u8], &[u8]) -> ControlFlow<B>,
+    ) -> Result<ControlFlow<B>> {
+        self.handle.core.scan_with(self.id, &KeyRange::new(range), Direction::Reverse, f)
+    }
+
+    /// As [`Keyspace::scan_with`], over the keys that start with a prefix.
+    ///
+    /// # Errors
+    /// As [`Keyspace::scan_with`].
+    pub fn scan_prefix_with<B>(
+        &self,
+        prefix: impl AsRef<[u8]>,
+        f: impl FnMut(&[u8], &[u8]) -> ControlFlow<B>,
+    ) -> Result<ControlFlow<B>> {
+        let range = KeyRange::prefix(prefix.as_ref());
+        self.handle.core.scan_with(self.id, &range, Direction::Forward, f)
     }
 
     /// All keys in order.

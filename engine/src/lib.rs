@@ -37,21 +37,28 @@
 #![forbid(unsafe_code)]
 
 mod address;
+mod background;
 mod batch;
 mod catalog;
 pub mod config;
 mod core;
 mod db;
 pub mod error;
+mod in_flight;
 mod install;
 mod keyspace;
 mod log;
+#[cfg(all(test, loom))]
+mod loom_models;
 mod memory_log;
 mod open;
 mod options;
 mod parts;
+mod pinned;
+mod places;
 mod range;
 mod read;
+mod read_many;
 mod record;
 mod scan;
 pub mod stats;
@@ -69,6 +76,7 @@ pub use keyspace::{CasConflict, Keyspace};
 pub use open::Builder;
 pub use options::{Compression, Durability, PutOptions};
 pub use parts::public::*;
+pub use pinned::PinnedValue;
 pub use read::Entry;
 pub use record::SeqNo;
 pub use scan::{Keys, Scan};

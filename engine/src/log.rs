@@ -1,5 +1,8 @@
 //! The log of a database: on disk or in memory, behind one set of calls.
 //!
+//! # Layout
+//! Appends go through [`Log`]; reads through the [`LogSegment`] that the slot table has for an address.
+//!
 //! Both kinds number the commits, keep the records, and hand every record to the [`Installer`] before an append is
 //! acknowledged. Nothing reaches the index by another way (rule 8).
 
@@ -7,7 +10,8 @@ use crate::address::Location;
 use crate::error::Result;
 use crate::memory_log::MemoryLog;
 use crate::options::Durability;
-use crate::parts::{DurableLog, Manifest};
+use crate::parts::{DurableLog, DurableSegment, Manifest};
+use crate::pinned::Source;
 use crate::record::{KeyspaceId, RecordRef, SeqNo, Write};
 use crate::stats::{LogStats, OpenReport};
 use crate::ticket::Ticket;
@@ -16,6 +20,31 @@ use crate::ticket::Ticket;
 pub(crate) enum Log {
     Memory(MemoryLog),
     Durable(DurableLog),
+}
+
+/// A segment as readers have it: on disk with everything that reading it takes.
+pub(crate) enum LogSegment {
+    Memory(u64),
+    Durable(DurableSegment),
+}
+
+impl LogSegment {
+    #[inline]
+    pub(crate) fn id(&self) -> u64 {
+        match self {
+            LogSegment::Memory(id) => *id,
+            LogSegment::Durable(segment) => segment.id(),
+        }
+    }
+
+    /// The mapped bytes of the log from an offset on, where there are any: to be prefetched.
+    #[inline]
+    pub(crate) fn prefetchable(&self, offset: u32) -> Option<&[u8]> {
+        match self {
+            LogSegment::Memory(_) => None,
+            LogSegment::Durable(segment) => segment.prefetchable(offset),
+        }
+    }
 }
 
 /// What opening a database on disk gives.
@@ -56,13 +85,31 @@ impl Log {
         either!(self, log => log.sync())
     }
 
-    /// Shows a record; `None` when it was forgotten.
+    /// A segment for the slot table.
+    pub(crate) fn segment(&self, id: u64) -> Result<LogSegment> {
+        match self {
+            Log::Memory(_) => Ok(LogSegment::Memory(id)),
+            Log::Durable(log) => log.segment(id).map(LogSegment::Durable),
+        }
+    }
+
+    /// Shows a record of one of its segments and where it comes from; `None` when it was forgotten.
+    #[inline]
     pub(crate) fn read_with<R>(
         &self,
-        location: Location,
-        show: impl FnOnce(RecordRef<'_>) -> R,
+        segment: &LogSegment,
+        offset: u32,
+        show: impl FnOnce(&RecordRef<'_>, Source<'_>) -> R,
     ) -> Result<Option<R>> {
-        either!(self, log => log.read_with(location, show))
+        match (segment, self) {
+            (LogSegment::Durable(segment), _) => {
+                segment.read_with(offset, |record| show(record, Source::Durable(segment))).map(Some)
+            }
+            (LogSegment::Memory(id), Log::Memory(log)) => {
+                Ok(log.read_with(Location { segment: *id, offset }, show))
+            }
+            (LogSegment::Memory(_), Log::Durable(_)) => Ok(None),
+        }
     }
 
     /// The index points at this record no more. On disk its bytes wait for compaction; in memory they go now.

@@ -1,13 +1,14 @@
 //! The log of an in-memory database: records by location, gone with the process.
 //!
 //! # Layout
-//! Locations count up as on disk, one unit of 8 bytes for each record whatever its size.
+//! Locations count up as on disk, one unit of 16 bytes for each record whatever its size.
 //!
 //! # Invariants
 //! Commits are numbered, stored and installed under one mutex: they are installed in their order.
 //!
 //! # Concurrency
-//! Readers share a reader-writer lock over the records and never wait for an installation.
+//! The records are in shards, each under a reader-writer lock. A reader holds the lock of one while it takes hold of the
+//! record, and shows it afterwards; it never waits for an installation.
 
 use std::collections::HashMap;
 use std::sync::atomic::AtomicU64;
@@ -20,22 +21,28 @@ use crate::address::Location;
 use crate::error::{ClosedReason, Error, Result};
 use crate::install::Installer;
 use crate::options::Durability;
+use crate::pinned::Source;
 use crate::record::{Change, KeyspaceId, RecordRef, SeqNo, Write};
 use crate::stats::LogStats;
-use crate::sync::{lock, read, write};
+use crate::sync::{self, lock};
 use crate::ticket::Ticket;
 
-const UNIT_BYTES: u32 = 8;
-/// LIMIT: 2^23 records a segment and 2^16 segments: an in-memory database takes 2^39 writes in its life.
+/// No two records start in the same 16 bytes, as dead bits have it.
+const UNIT_BYTES: u32 = 16;
+/// LIMIT: 2^22 records a segment and 2^16 segments: an in-memory database takes 2^38 writes in its life.
 const SEGMENT_BYTES: u32 = 64 << 20;
+/// A power of two: neighbours in the log are in different shards.
+const SHARDS: usize = 64;
 
 /// A log without a disk.
 pub(crate) struct MemoryLog {
     tail: Mutex<Tail>,
-    records: RwLock<HashMap<Location, Stored>>,
+    shards: Box<[RwLock<Shard>]>,
     last_seq: AtomicU64,
     installer: Arc<Installer>,
 }
+
+type Shard = HashMap<Location, Arc<Stored>>;
 
 struct Tail {
     next: Location,
@@ -49,21 +56,23 @@ struct Stored {
     seq: SeqNo,
     keyspace: KeyspaceId,
     expires_at_ms: Option<u64>,
+    in_batch: bool,
+    tombstone: bool,
     key: Bytes,
-    /// `None` for a tombstone.
-    value: Option<Bytes>,
+    value: Bytes,
 }
 
 impl Stored {
-    fn as_ref(&self, location: Location) -> RecordRef<'_> {
+    fn show(&self, location: Location) -> RecordRef<'_> {
         RecordRef {
             location,
             seq: self.seq,
             keyspace: self.keyspace,
-            tombstone: self.value.is_none(),
+            tombstone: self.tombstone,
             expires_at_ms: self.expires_at_ms,
+            in_batch: self.in_batch,
             key: &self.key,
-            value: self.value.as_deref().unwrap_or_default(),
+            value: &self.value,
         }
     }
 }
@@ -79,7 +88,7 @@ impl MemoryLog {
         };
         MemoryLog {
             tail: Mutex::new(tail),
-            records: RwLock::default(),
+            shards: (0..SHARDS).map(|_| RwLock::default()).collect(),
             last_seq: AtomicU64::new(0),
             installer,
         }
@@ -96,11 +105,15 @@ impl MemoryLog {
         let seq = self.last_seq() + 1;
         let locations: Vec<Location> = writes.iter().map(|_| tail.take_location()).collect();
         tail.count(writes);
-        write(&self.records)
-            .extend(locations.iter().zip(writes).map(|(&at, write)| (at, store(seq, write))));
+        let in_batch = writes.len() > 1;
+        for (&at, write) in locations.iter().zip(writes) {
+            let stored = Arc::new(store(seq, in_batch, write));
+            sync::write(self.shard(at)).insert(at, stored);
+        }
         // ORDERING: pairs with the acquire load in `last_seq`; whoever sees the number sees the records of the commit.
         self.last_seq.store(seq, Release);
-        self.installer.apply(locations.iter().zip(writes).map(|(&at, write)| show(at, seq, write)));
+        let shown = |(&at, write)| show(at, seq, in_batch, write);
+        self.installer.apply(locations.iter().zip(writes).map(shown));
         Ok(seq)
     }
 
@@ -118,17 +131,23 @@ impl MemoryLog {
         Ok(self.last_seq())
     }
 
+    /// Shows a record, under no lock; `None` when it was forgotten.
     pub(crate) fn read_with<R>(
         &self,
         location: Location,
-        show: impl FnOnce(RecordRef<'_>) -> R,
-    ) -> Result<Option<R>> {
-        Ok(read(&self.records).get(&location).map(|stored| show(stored.as_ref(location))))
+        show: impl FnOnce(&RecordRef<'_>, Source<'_>) -> R,
+    ) -> Option<R> {
+        let stored = sync::read(self.shard(location)).get(&location).map(Arc::clone)?;
+        Some(show(&stored.show(location), Source::Memory(&stored.value)))
     }
 
     pub(crate) fn forget(&self, location: Location) {
         // The value is dropped after the lock: freeing 32 MiB takes its time.
-        let _stored = write(&self.records).remove(&location);
+        let _stored = sync::write(self.shard(location)).remove(&location);
+    }
+
+    fn shard(&self, location: Location) -> &RwLock<Shard> {
+        &self.shards[(location.offset / UNIT_BYTES) as usize % SHARDS]
     }
 
     pub(crate) fn last_seq(&self) -> SeqNo {
@@ -145,7 +164,7 @@ impl MemoryLog {
         LogStats {
             commits: tail.commits,
             records: tail.records,
-            records_held: read(&self.records).len() as u64,
+            records_held: self.shards.iter().map(|shard| sync::read(shard).len() as u64).sum(),
             bytes: tail.bytes,
             bytes_raw: tail.bytes,
             segments: tail.next.segment,
@@ -185,22 +204,22 @@ impl Tail {
     }
 }
 
-fn store(seq: SeqNo, write: &Write<'_>) -> Stored {
-    let (value, expires_at_ms) = match write.change {
-        Change::Put { value, expires_at_ms } => {
-            (Some(Bytes::copy_from_slice(value)), expires_at_ms)
-        }
-        Change::Delete => (None, None),
-    };
-    let key = Bytes::copy_from_slice(write.key);
-    Stored { seq, keyspace: write.keyspace, expires_at_ms, key, value }
+fn store(seq: SeqNo, in_batch: bool, write: &Write<'_>) -> Stored {
+    let (tombstone, value, expires_at_ms) = content(write);
+    let (key, value) = (Bytes::copy_from_slice(write.key), Bytes::copy_from_slice(value));
+    Stored { seq, keyspace: write.keyspace, expires_at_ms, in_batch, tombstone, key, value }
 }
 
-fn show<'a>(location: Location, seq: SeqNo, write: &Write<'a>) -> RecordRef<'a> {
-    let (tombstone, value, expires_at_ms) = match write.change {
-        Change::Put { value, expires_at_ms } => (false, value, expires_at_ms),
-        Change::Delete => (true, &[][..], None),
-    };
+fn show<'a>(location: Location, seq: SeqNo, in_batch: bool, write: &Write<'a>) -> RecordRef<'a> {
+    let (tombstone, value, expires_at_ms) = content(write);
     let (keyspace, key) = (write.keyspace, write.key);
-    RecordRef { location, seq, keyspace, tombstone, expires_at_ms, key, value }
+    RecordRef { location, seq, keyspace, tombstone, expires_at_ms, in_batch, key, value }
+}
+
+/// Whether it deletes, the value, the expiry.
+fn content<'a>(write: &Write<'a>) -> (bool, &'a [u8], Option<u64>) {
+    match write.change {
+        Change::Put { value, expires_at_ms } => (false, value, expires_at_ms),
+        Change::Delete => (true, &[], None),
+    }
 }

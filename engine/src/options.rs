@@ -154,6 +154,45 @@ impl PutOptions {
 /// A listener to the progress of an opening.
 pub(crate) type ProgressFn = Arc<dyn Fn(Progress) + Send + Sync>;
 
+/// What the index is told.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct IndexOptions {
+    /// Shards of the hash table; `None` leaves it to the index.
+    pub(crate) shards: Option<u32>,
+    /// Whether keys are kept in order; `None` means "if the build can".
+    pub(crate) ordered: Option<bool>,
+    /// Makes runs so small that every few puts a merge is due; for tests.
+    pub(crate) tiny_runs: bool,
+}
+
+/// The shards of the hash table that a database may have.
+const INDEX_SHARDS: std::ops::RangeInclusive<u32> = 64..=1024; // LIMIT: what was measured.
+
+impl IndexOptions {
+    fn validate(&self) -> Result<()> {
+        match self.shards {
+            None => {}
+            Some(shards) if !(INDEX_SHARDS.contains(&shards) && shards.is_power_of_two()) => {
+                return Err(Error::invalid(format!(
+                    "the index cannot have {shards} shards; use a power of two from 64 to 1024, or leave it out"
+                )));
+            }
+            Some(_) if !parts::BUILD.index => {
+                return Err(Error::unsupported(
+                    "index_shards is set, but this build has no hash index; enable the feature `index`",
+                ));
+            }
+            Some(_) => {}
+        }
+        if (self.ordered == Some(true) || self.tiny_runs) && !parts::BUILD.ordered {
+            return Err(Error::unsupported(
+                "ordered is set, but this build keeps no key order; enable the feature `ordered`",
+            ));
+        }
+        Ok(())
+    }
+}
+
 /// Everything that an opening can be told; the builder fills it in.
 #[derive(Clone)]
 pub(crate) struct Options {
@@ -164,10 +203,12 @@ pub(crate) struct Options {
     pub(crate) tickets_max: usize,
     pub(crate) manual: bool,
     pub(crate) salvage: bool,
+    pub(crate) verify_reads: bool,
     pub(crate) allow_writable_by_others: bool,
     pub(crate) platform: Platform,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) progress: Option<ProgressFn>,
+    pub(crate) index: IndexOptions,
     /// Options of parts that no build has so far; [`Options::validate`] refuses them by name.
     pub(crate) async_compaction: bool,
     pub(crate) write_back_cache: bool,
@@ -186,10 +227,12 @@ impl Default for Options {
             tickets_max: 65_536,
             manual: false,
             salvage: false,
+            verify_reads: true,
             allow_writable_by_others: false,
             platform: Platform::default(),
             clock: Arc::new(parts::SystemClock),
             progress: None,
+            index: IndexOptions::default(),
             async_compaction: false,
             write_back_cache: false,
             cache_capacity_bytes: 0,
@@ -203,6 +246,7 @@ impl Options {
     /// Refuses what can never work, and what this build cannot do.
     pub(crate) fn validate(&self) -> Result<()> {
         self.durability.validate()?;
+        self.index.validate()?;
         match self.compression {
             Compression::None => {}
             Compression::Snappy if parts::BUILD.snappy => {}

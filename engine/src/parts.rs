@@ -7,7 +7,8 @@
 //! | log on disk, manifest, file system | `glue/log.rs`, `manifest.rs` (`wal`) | `parts/no_wal.rs`: opening answers `Unsupported` |
 //! | clock | that of `cortenkv-wal` | `parts/clock.rs`, the same by name and shape |
 //! | index | `glue/index.rs` over `cortenkv-index` | `parts/tree_index.rs`, a sorted map of whole keys |
-//! | key order | `glue/ordered.rs` (`ordered`) | `parts/no_order.rs` when `index` is on: scans answer `Unsupported` |
+//! | key order | `glue/ordered.rs`, `owner.rs`, `dead.rs` (`ordered`) | `parts/no_order.rs` when `index` is on: scans answer `Unsupported` |
+//! | files of key runs | `glue/run_files.rs` (`ordered` and `wal`) | `parts/ram_runs.rs`, runs in memory; `parts/no_runs.rs`, none |
 //!
 //! The log in memory (`memory_log.rs`) is part of every build.
 
@@ -41,19 +42,48 @@ mod index;
 mod index;
 
 #[cfg(all(feature = "index", feature = "ordered"))]
+#[path = "glue/dead.rs"]
+mod dead;
+#[cfg(all(feature = "index", feature = "ordered"))]
 #[path = "glue/ordered.rs"]
 mod ordered;
 #[cfg(all(feature = "index", not(feature = "ordered")))]
 #[path = "parts/no_order.rs"]
 mod ordered;
+#[cfg(all(feature = "index", feature = "ordered"))]
+#[path = "glue/owner.rs"]
+mod owner;
+
+#[cfg(all(feature = "wal", feature = "ordered"))]
+#[path = "glue/run_files.rs"]
+mod runs;
+#[cfg(all(not(feature = "wal"), feature = "ordered"))]
+#[path = "parts/ram_runs.rs"]
+mod runs;
+#[cfg(not(feature = "ordered"))]
+#[path = "parts/no_runs.rs"]
+mod runs;
+
+#[cfg(all(feature = "wal", feature = "ordered"))]
+pub(crate) use cortenkv_wal::bugs;
+#[cfg(all(not(feature = "wal"), feature = "ordered"))]
+#[path = "parts/no_bugs.rs"]
+pub(crate) mod bugs;
 
 #[cfg(feature = "test-util")]
 #[path = "conformance.rs"]
 pub mod conformance;
 
 pub(crate) use clock::{Clock, SystemClock};
-pub(crate) use durable::{DurableLog, Manifest, Platform, open_durable};
-pub(crate) use index::Index;
+pub(crate) use durable::{
+    DurableLog, DurableSegment, Manifest, PinnedBytes, Platform, open_durable,
+};
+#[cfg(not(feature = "index"))]
+pub(crate) use index::KeyWalk;
+pub(crate) use index::{Index, pin, prefetch};
+#[cfg(feature = "index")]
+pub(crate) use ordered::KeyWalk;
+pub(crate) use runs::RunFiles;
 
 /// What users see of the parts.
 pub(crate) mod public {
@@ -62,6 +92,8 @@ pub(crate) mod public {
     pub use super::conformance;
     #[cfg(all(feature = "test-util", not(feature = "wal")))]
     pub use super::manual_clock::ManualClock;
+    #[cfg(all(feature = "test-util", feature = "index"))]
+    pub use cortenkv_index::{Stop, set_stop_hook};
     #[cfg(all(feature = "test-util", feature = "wal"))]
     pub use cortenkv_wal::TailKind;
     #[cfg(all(feature = "test-util", feature = "wal"))]

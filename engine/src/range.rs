@@ -13,12 +13,6 @@ pub(crate) enum Direction {
     Reverse,
 }
 
-/// A walk over keys that owns what it pins.
-pub(crate) trait KeySource: Send {
-    /// Appends the next keys to `out`, at most `keys_max`; none at the end, and from then on.
-    fn next_batch(&mut self, keys_max: usize, out: &mut Vec<Bytes>);
-}
-
 /// A range of keys. Any bounds are legal; crossed ones hold no key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct KeyRange {

@@ -1,20 +1,30 @@
 //! The read path, on one screen: index, log, keyspace and key compared, tombstone and expiry.
 //!
 //! # Invariants
-//! One function decides what is visible, for gets and scans alike.
+//! One function decides what is visible, for gets and scans alike: [`Core::show_live`].
+//!
+//! # Concurrency
+//! A get takes no lock and touches no count that readers share. A record of a batch that is still being installed is
+//! waited for (rule 13); the wait is outside the index.
 //!
 //! # Failure
 //! A record that cannot be read might be the one that was asked for, so unless another one matches, the key answers the
-//! error. Other keys stay readable.
+//! error. Other keys stay readable. A record that was unreadable when its successor was installed stands beside it in
+//! the index; only then, or when a candidate cannot be read at this very moment, all candidates of a hash are compared.
 
 use std::time::SystemTime;
 
 use bytes::Bytes;
 
+use crate::address::Address;
 use crate::core::{Core, Probe};
 use crate::error::Result;
+use crate::pinned::{PinnedValue, Source};
 use crate::record::{KeyspaceId, Rank, RecordRef, SeqNo};
 use crate::ttl;
+
+/// Longer values are not copied by a get: they are pinned. A copy of so much takes longer than a page fault.
+const COPY_BYTES_MAX: usize = 64 << 10;
 
 /// A value with what is known about it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,29 +38,66 @@ pub struct Entry {
     pub seq: SeqNo,
 }
 
+/// A live record while it is shown.
+pub(crate) struct Found<'a> {
+    pub(crate) record: &'a RecordRef<'a>,
+    source: Source<'a>,
+}
+
+/// What a look at a record led to.
+pub(crate) enum Look<R> {
+    /// It is of another key.
+    Other,
+    /// It is the one; what came of it, `None` for a tombstone and an expired one.
+    Shown(Rank, Option<R>),
+    /// It is the one, but its batch is not installed in full yet.
+    UnderWay(Rank),
+}
+
 impl Core {
     pub(crate) fn get(&self, keyspace: KeyspaceId, key: &[u8]) -> Result<Option<Bytes>> {
         self.check_open()?;
-        self.look_up(keyspace, key, self.now_ms(), |record| Bytes::copy_from_slice(record.value))
+        self.find_live(keyspace, key, || self.now_ms(), |found| self.value_of(&found))
     }
 
     pub(crate) fn contains_key(&self, keyspace: KeyspaceId, key: &[u8]) -> Result<bool> {
         self.check_open()?;
-        self.look_up(keyspace, key, self.now_ms(), |_| ()).map(|found| found.is_some())
+        self.find_live(keyspace, key, || self.now_ms(), |_| ()).map(|found| found.is_some())
+    }
+
+    pub(crate) fn get_with<R>(
+        &self,
+        keyspace: KeyspaceId,
+        key: &[u8],
+        f: impl FnOnce(&[u8]) -> R,
+    ) -> Result<Option<R>> {
+        self.check_open()?;
+        // A record is shown at most once; the type of the search does not say so.
+        let mut f = Some(f);
+        let show = |found: Found<'_>| f.take().map(|f| f(found.record.value));
+        self.find_live(keyspace, key, || self.now_ms(), show).map(Option::flatten)
+    }
+
+    pub(crate) fn get_pinned(
+        &self,
+        keyspace: KeyspaceId,
+        key: &[u8],
+    ) -> Result<Option<PinnedValue>> {
+        self.check_open()?;
+        self.find_live(keyspace, key, || self.now_ms(), |found| self.pin(&found))
     }
 
     pub(crate) fn get_entry(&self, keyspace: KeyspaceId, key: &[u8]) -> Result<Option<Entry>> {
         self.check_open()?;
-        self.look_up(keyspace, key, self.now_ms(), |record| Entry {
-            value: Bytes::copy_from_slice(record.value),
-            expires_at: record.expires_at_ms.map(ttl::to_system_time),
-            seq: record.seq,
-        })
+        let show = |found: Found<'_>| Entry {
+            value: self.value_of(&found),
+            expires_at: found.record.expires_at_ms.map(ttl::to_system_time),
+            seq: found.record.seq,
+        };
+        self.find_live(keyspace, key, || self.now_ms(), show)
     }
 
-    /// Shows the newest record of a key, unless it is a tombstone or has expired.
-    ///
-    /// `show` runs under a lock of the index: it must not call the database.
+    /// Shows the newest record of a key, at most once, unless it is a tombstone or has expired. `show` runs under no lock.
     pub(crate) fn look_up<R>(
         &self,
         keyspace: KeyspaceId,
@@ -58,33 +105,135 @@ impl Core {
         now_ms: u64,
         mut show: impl FnMut(&RecordRef<'_>) -> R,
     ) -> Result<Option<R>> {
-        // A record that could not be read when its successor came is still beside it: of several the newest counts.
-        let mut answer: Option<(Rank, Option<R>)> = None;
-        let mut failure = None;
-        self.index.find(keyspace, key, &mut |address| {
-            let read = self.log.read_with(self.slots.location(address), |record| {
-                if record.keyspace != keyspace || record.key != key {
+        self.find_live(keyspace, key, || now_ms, |found| show(found.record))
+    }
+
+    /// The value as users get it.
+    #[inline]
+    pub(crate) fn value_of(&self, found: &Found<'_>) -> Bytes {
+        let value = found.record.value;
+        if value.len() > COPY_BYTES_MAX {
+            return self.pin(found).into();
+        }
+        Bytes::copy_from_slice(value)
+    }
+
+    fn pin(&self, found: &Found<'_>) -> PinnedValue {
+        PinnedValue::new(found.record, found.source, &self.counters.pinned_bytes)
+    }
+
+    /// As [`Core::look_up`], with a clock that is only read for a record that can expire.
+    #[inline]
+    pub(crate) fn find_live<R>(
+        &self,
+        keyspace: KeyspaceId,
+        key: &[u8],
+        now_ms: impl Fn() -> u64,
+        mut show: impl FnMut(Found<'_>) -> R,
+    ) -> Result<Option<R>> {
+        while !self.met_unreadable() {
+            let mut answer = None;
+            let mut under_way = None;
+            let mut failed = false;
+            self.index.find(keyspace, key, |address| {
+                if failed {
                     return Probe::Other;
                 }
-                let is_live = !record.tombstone && !ttl::is_expired(record.expires_at_ms, now_ms);
-                if answer.as_ref().is_none_or(|(newest, _)| *newest < record.rank()) {
-                    answer = Some((record.rank(), is_live.then(|| show(&record))));
+                match self.look_at(address, keyspace, key, &now_ms, &mut show) {
+                    Ok(Some(Look::Other)) => Probe::Other,
+                    Ok(Some(Look::Shown(rank, shown))) => {
+                        answer = shown;
+                        Probe::Same(rank)
+                    }
+                    Ok(Some(Look::UnderWay(rank))) => {
+                        under_way = Some(rank.seq);
+                        Probe::Same(rank)
+                    }
+                    Ok(None) => Probe::Gone,
+                    Err(_) => {
+                        failed = true;
+                        Probe::Other
+                    }
+                }
+            });
+            if failed {
+                break;
+            }
+            match under_way {
+                Some(seq) => self.in_flight.wait_if_under_way(seq),
+                None => return Ok(answer),
+            };
+        }
+        self.find_among_all(keyspace, key, &now_ms, &mut show)
+    }
+
+    /// Looks at one candidate; `None` when there is no record any more.
+    #[inline]
+    pub(crate) fn look_at<R>(
+        &self,
+        address: Address,
+        keyspace: KeyspaceId,
+        key: &[u8],
+        now_ms: impl Fn() -> u64,
+        show: impl FnOnce(Found<'_>) -> R,
+    ) -> Result<Option<Look<R>>> {
+        self.read_at(address, |record, source| {
+            if record.key != key || record.keyspace != keyspace {
+                return Look::Other;
+            }
+            if record.in_batch && self.in_flight.is_under_way(record.seq) {
+                return Look::UnderWay(record.rank());
+            }
+            let shown = self.show_live(Found { record, source }, now_ms, show);
+            Look::Shown(record.rank(), shown)
+        })
+    }
+
+    /// Shows a record unless it is a tombstone or has expired.
+    #[inline]
+    fn show_live<R>(
+        &self,
+        found: Found<'_>,
+        now_ms: impl Fn() -> u64,
+        show: impl FnOnce(Found<'_>) -> R,
+    ) -> Option<R> {
+        let RecordRef { tombstone, expires_at_ms, .. } = *found.record;
+        let is_dead =
+            tombstone || (expires_at_ms.is_some() && ttl::is_expired(expires_at_ms, now_ms()));
+        (!is_dead).then(|| show(found))
+    }
+
+    /// The long way: of several records of the key the newest counts.
+    #[cold]
+    fn find_among_all<R>(
+        &self,
+        keyspace: KeyspaceId,
+        key: &[u8],
+        now_ms: &impl Fn() -> u64,
+        show: &mut impl FnMut(Found<'_>) -> R,
+    ) -> Result<Option<R>> {
+        let is_it = |record: &RecordRef<'_>| record.keyspace == keyspace && record.key == key;
+        loop {
+            let mut newest: Option<(Rank, Address)> = None;
+            let mut failure = None;
+            self.index.find(keyspace, key, |address| {
+                match self.read_at(address, |record, _| is_it(record).then(|| record.rank())) {
+                    Ok(Some(rank)) => newest = newest.max(rank.map(|rank| (rank, address))),
+                    Ok(None) => return Probe::Gone,
+                    Err(error) => failure = Some(error),
                 }
                 // Not `Same`, which would end the search.
                 Probe::Other
             });
-            match read {
-                Ok(probed) => probed.unwrap_or(Probe::Other),
-                Err(error) => {
-                    failure = Some(error);
-                    Probe::Other
-                }
+            let Some((rank, address)) = newest else { return failure.map_or(Ok(None), Err) };
+            self.in_flight.wait_if_under_way(rank.seq);
+            let shown = self.read_at(address, |record, source| {
+                is_it(record).then(|| self.show_live(Found { record, source }, now_ms, &mut *show))
+            })?;
+            // Forgotten meanwhile, so there is a newer one.
+            if let Some(Some(shown)) = shown {
+                return Ok(shown);
             }
-        });
-        match (answer, failure) {
-            (Some((_, shown)), _) => Ok(shown),
-            (None, Some(error)) => Err(error),
-            (None, None) => Ok(None),
         }
     }
 }

@@ -43,6 +43,8 @@ pub(crate) struct RecordRef<'a> {
     pub(crate) keyspace: KeyspaceId,
     pub(crate) tombstone: bool,
     pub(crate) expires_at_ms: Option<u64>,
+    /// Its commit has other records: whoever sees it may have to see them too (`in_flight.rs`).
+    pub(crate) in_batch: bool,
     pub(crate) key: &'a [u8],
     pub(crate) value: &'a [u8],
 }

@@ -1,4 +1,7 @@
-//! Iterators over the entries of a keyspace in key order, both ways.
+//! Scans over the entries of a keyspace in key order, both ways.
+//!
+//! # Layout
+//! `walk` is one end of a scan; iterators have two, which meet. `with` is the scan that copies nothing.
 //!
 //! # Invariants
 //! Keys come in strict order, each at most once. Every key is confirmed by the read path as it is yielded, so an entry
@@ -8,67 +11,55 @@
 //! A scan owns what it pins: it outlives the handles, and moves between threads. It is not a snapshot: a key that is
 //! written or deleted while the scan runs may come or not.
 
-use std::collections::VecDeque;
-
-use bytes::Bytes;
+mod walk;
+mod with;
 
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use crate::core::Core;
 use crate::error::Result;
-use crate::range::{Direction, KeyRange, KeySource};
+use crate::range::{Direction, KeyRange};
+use crate::read::Found;
 use crate::record::KeyspaceId;
-
-/// Keys fetched at a time: few at first, because many scans want one entry.
-const BATCH_KEYS_MIN: usize = 4;
-/// LIMIT: keys that one end of a scan holds.
-const BATCH_KEYS_MAX: usize = 256;
+use walk::Walk;
 
 /// An iterator over entries; made by `iter`, `range` and `prefix` of a keyspace.
 ///
-/// An entry that cannot be read is yielded as its error, and the scan goes on behind it. An error of the scan itself
-/// (the build keeps no key order, the database was closed before) comes once, as the only item.
+/// An entry that cannot be read is yielded as its error, and the scan goes on behind it. An error of the scan itself comes
+/// once, as the last item: `Unsupported` when there is no key order, `Closed` when the database was closed before,
+/// `Corruption` when a part of key order is damaged, which is then rebuilt in the background.
 #[must_use = "iterators do nothing before they are asked"]
 pub struct Scan {
-    keys: KeyWalk,
+    ends: Ends,
 }
 
 /// The keys of a [`Scan`] without the values; made by [`Scan::keys`].
 #[must_use = "iterators do nothing before they are asked"]
 pub struct Keys {
-    keys: KeyWalk,
+    ends: Ends,
 }
 
-/// Candidate keys from both ends, until the ends meet.
-struct KeyWalk {
+/// Two walks from both ends of a range, until they meet.
+struct Ends {
     core: Arc<Core>,
     keyspace: KeyspaceId,
     range: KeyRange,
-    front: End,
-    back: End,
+    front: Walk,
+    back: Walk,
     is_done: bool,
-}
-
-/// One end of a walk.
-struct End {
-    direction: Direction,
-    source: Option<Box<dyn KeySource>>,
-    keys: VecDeque<Bytes>,
-    batch_keys: usize,
-    /// The last key that this end gave.
-    last: Option<Bytes>,
 }
 
 impl Scan {
     pub(crate) fn new(core: Arc<Core>, keyspace: KeyspaceId, range: KeyRange) -> Self {
-        let front = End::new(Direction::Forward);
-        let back = End::new(Direction::Reverse);
-        Scan { keys: KeyWalk { core, keyspace, range, front, back, is_done: false } }
+        let (front, back) = (Walk::new(Direction::Forward), Walk::new(Direction::Reverse));
+        Scan { ends: Ends { core, keyspace, range, front, back, is_done: false } }
     }
 
     /// Yields keys only. Each is still looked at in the log, because it may have expired.
     pub fn keys(self) -> Keys {
-        Keys { keys: self.keys }
+        Keys { ends: self.ends }
     }
 }
 
@@ -76,13 +67,13 @@ impl Iterator for Scan {
     type Item = Result<(Bytes, Bytes)>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        self.keys.next_live(Direction::Forward, Bytes::copy_from_slice)
+        self.ends.next_live(Direction::Forward, Core::value_of)
     }
 }
 
 impl DoubleEndedIterator for Scan {
     fn next_back(&mut self) -> Option<Self::Item> {
-        self.keys.next_live(Direction::Reverse, Bytes::copy_from_slice)
+        self.ends.next_live(Direction::Reverse, Core::value_of)
     }
 }
 
@@ -90,97 +81,81 @@ impl Iterator for Keys {
     type Item = Result<Bytes>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        Some(self.keys.next_live(Direction::Forward, |_| ())?.map(|(key, ())| key))
+        Some(self.ends.next_live(Direction::Forward, |_, _| ())?.map(|(key, ())| key))
     }
 }
 
 impl DoubleEndedIterator for Keys {
     fn next_back(&mut self) -> Option<Self::Item> {
-        Some(self.keys.next_live(Direction::Reverse, |_| ())?.map(|(key, ())| key))
+        Some(self.ends.next_live(Direction::Reverse, |_, _| ())?.map(|(key, ())| key))
     }
 }
 
 impl std::iter::FusedIterator for Scan {}
 impl std::iter::FusedIterator for Keys {}
 
-impl KeyWalk {
-    /// The next key that has a live entry, with what `show` makes of the value.
+impl Ends {
+    /// The next key that has a live entry, with what `show` makes of it.
     fn next_live<V>(
         &mut self,
         direction: Direction,
-        show: impl Fn(&[u8]) -> V,
+        show: impl Fn(&Core, &Found<'_>) -> V,
     ) -> Option<Result<(Bytes, V)>> {
-        loop {
-            let key = match self.next_key(direction) {
-                Ok(key) => key?,
+        while !self.is_done {
+            match self.advance(direction) {
+                Ok(true) => {}
+                Ok(false) => self.is_done = true,
                 Err(error) => {
                     self.is_done = true;
                     return Some(Err(error));
                 }
+            }
+            let Ends { core, keyspace, front, back, is_done, .. } = self;
+            let end = if direction == Direction::Forward { front } else { back };
+            let shown = match is_done {
+                true => return None,
+                false => end.confirm(core, *keyspace, |key, found| {
+                    (Bytes::copy_from_slice(key), show(core, &found))
+                }),
             };
-            let now_ms = self.core.now_ms();
-            let found = self.core.look_up(self.keyspace, &key, now_ms, |record| show(record.value));
-            match found {
-                Ok(Some(value)) => return Some(Ok((key, value))),
-                Ok(None) => {}
-                Err(error) => return Some(Err(error)),
+            if let Some(shown) = shown.transpose() {
+                return Some(shown);
             }
         }
+        None
     }
 
-    fn next_key(&mut self, direction: Direction) -> Result<Option<Bytes>> {
-        if self.is_done {
-            return Ok(None);
-        }
+    /// Goes on to the next candidate at one end; false when there is none, or the other end was there.
+    fn advance(&mut self, direction: Direction) -> Result<bool> {
         let (end, other) = match direction {
             Direction::Forward => (&mut self.front, &self.back),
             Direction::Reverse => (&mut self.back, &self.front),
         };
-        if end.keys.is_empty() {
-            end.fetch(&self.core, self.keyspace, &self.range)?;
+        if !end.advance(&self.core, self.keyspace, &self.range)? {
+            return Ok(false);
         }
-        let key = end.keys.pop_front();
-        let meets = |key: &Bytes, theirs: &Bytes| match direction {
-            Direction::Forward => key >= theirs,
-            Direction::Reverse => key <= theirs,
-        };
-        let key = key.filter(|key| !other.last.as_ref().is_some_and(|theirs| meets(key, theirs)));
-        self.is_done = key.is_none();
-        end.last.clone_from(&key);
-        Ok(key)
-    }
-}
-
-impl End {
-    fn new(direction: Direction) -> Self {
-        let (source, keys, last) = (None, VecDeque::new(), None);
-        End { direction, source, keys, batch_keys: BATCH_KEYS_MIN, last }
-    }
-
-    fn fetch(&mut self, core: &Arc<Core>, keyspace: KeyspaceId, range: &KeyRange) -> Result<()> {
-        let source = match &mut self.source {
-            Some(source) => source,
-            none => {
-                core.check_open()?;
-                none.insert(core.index.keys(keyspace, range.clone(), self.direction)?)
-            }
-        };
-        let mut keys = Vec::from(std::mem::take(&mut self.keys));
-        source.next_batch(self.batch_keys, &mut keys);
-        self.keys = keys.into();
-        self.batch_keys = (self.batch_keys * 2).min(BATCH_KEYS_MAX);
-        Ok(())
+        Ok(match (other.key(), end.key()) {
+            (Some(theirs), Some(key)) if direction == Direction::Forward => key < theirs,
+            (Some(theirs), Some(key)) => key > theirs,
+            _ => true,
+        })
     }
 }
 
 impl std::fmt::Debug for Scan {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Scan").field("range", &self.keys.range).finish_non_exhaustive()
+        f.debug_struct("Scan").field("range", &self.ends.range).finish_non_exhaustive()
     }
 }
 
 impl std::fmt::Debug for Keys {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Keys").field("range", &self.keys.range).finish_non_exhaustive()
+        f.debug_struct("Keys").field("range", &self.ends.range).finish_non_exhaustive()
     }
 }
+
+const _: () = {
+    const fn owns_what_it_pins<T: Send + 'static>() {}
+    owns_what_it_pins::<Scan>();
+    owns_what_it_pins::<Keys>();
+};

@@ -1,5 +1,6 @@
 //! What a database tells about itself: figures, the report of its opening, the progress of it, the parts of the build.
 
+use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -46,12 +47,69 @@ pub struct Stats {
     pub last_seq: SeqNo,
     /// The number up to which commits survive a power cut; 0 in memory.
     pub durable_seq: SeqNo,
-    /// Memory of the index in bytes, estimated.
+    /// Memory of the index in bytes: of its hash table, key order and dead bits.
     pub index_bytes: u64,
+    /// The index.
+    pub index: IndexStats,
+    /// Bytes of values that are pinned: by `get_pinned`, and by `get` of values beyond 64 KiB. Each keeps its whole
+    /// segment mapped.
+    pub pinned_bytes: u64,
     /// The log.
     pub log: LogStats,
     /// How the database was opened.
     pub open: OpenReport,
+}
+
+/// The figures of the index. Those of parts that the build or the database lacks are 0.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
+pub struct IndexStats {
+    /// Entries, those of tombstones included.
+    pub entries: u64,
+    /// Shards of the hash table.
+    pub shards: u64,
+    /// Times that a shard grew or shrank.
+    pub resizes: u64,
+    /// Memory of the hash table in bytes.
+    pub point_bytes: u64,
+    /// Whether keys are kept in order.
+    pub ordered: bool,
+    /// Memory of key order in bytes.
+    pub order_bytes: u64,
+    /// Bytes of key order in mapped files, which the system may drop from memory.
+    pub order_mapped_bytes: u64,
+    /// Memory in bytes of the bits that say which records were replaced.
+    pub dead_bits_bytes: u64,
+    /// Keys in the mutable part of key order, those that wait for a merge included.
+    pub delta_keys: u64,
+    /// Range partitions of the mutable part.
+    pub partitions: u64,
+    /// How evenly inserts spread over them, in thousandths; 1000 is even.
+    pub entropy_permille: u64,
+    /// Sorted runs that a scan merges, the most of all keyspaces.
+    pub runs: u64,
+    /// Keys in runs; one in several runs counts in each.
+    pub run_keys: u64,
+    /// Keys in runs that scans pass over.
+    pub skipped_keys: u64,
+    /// Keys that merges have written since the opening.
+    pub merged_keys: u64,
+    /// Dead keys that background work has dropped since the opening.
+    pub dropped_keys: u64,
+    /// Times that the order of a keyspace was rebuilt because a run was damaged.
+    pub rebuilds: u64,
+    /// Files of runs.
+    pub run_files: u64,
+    /// Runs that stayed in memory because their file could not be written or mapped.
+    pub run_file_failures: u64,
+}
+
+impl IndexStats {
+    /// Bytes of main memory.
+    pub fn memory_bytes(&self) -> u64 {
+        self.point_bytes + self.order_bytes + self.dead_bits_bytes
+    }
 }
 
 /// The figures of the log since it was opened, or since `Db::reset_stats`. In memory all that concerns the disk is 0.
@@ -153,6 +211,8 @@ pub struct Progress {
 pub(crate) struct Counters {
     pub(crate) keys: AtomicU64,
     pub(crate) tombstones: AtomicU64,
+    /// Shared with the pinned values, which may outlive the database.
+    pub(crate) pinned_bytes: Arc<AtomicU64>,
 }
 
 impl Counters {

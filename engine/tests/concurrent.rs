@@ -68,6 +68,62 @@ fn nobody_sees_half_a_batch(db: &Db) {
     });
 }
 
+// Rule 13 where a batch deletes: what is not there tells nobody to wait.
+#[test]
+fn stress_nobody_sees_a_delete_without_its_batch() {
+    each_kind(nobody_sees_a_delete_without_its_batch);
+}
+
+/// In round n the counter becomes n; the flag is there with the number in even rounds, and absent in odd ones.
+fn nobody_sees_a_delete_without_its_batch(db: &Db) {
+    let counter = || number(db.get("counter").unwrap());
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while !done.load(Relaxed) {
+                    let before = counter();
+                    match db.multi_get(["flag"]).unwrap().remove(0) {
+                        Some(flag) => {
+                            let flag = number(Some(flag));
+                            assert!(flag >= before, "flag {flag} outlived round {before}");
+                        }
+                        None if before % 2 == 0 && before > 0 => {
+                            let after = counter();
+                            assert!(after > before, "round {after} has lost its flag");
+                        }
+                        None => {}
+                    }
+                }
+            });
+        }
+        let _done = Done(&done);
+        for round in 1..=2000_u64 {
+            let mut batch = db.batch();
+            let number = round.to_be_bytes();
+            let flag = |batch: &mut cortenkv::Batch| {
+                match round % 2 {
+                    0 => batch.put(db, "flag", number),
+                    _ => batch.delete(db, "flag"),
+                };
+            };
+            let is_flag_first = round / 2 % 2 == 0;
+            if is_flag_first {
+                flag(&mut batch);
+            }
+            // Something between them takes its time.
+            for n in 0..20_u8 {
+                batch.put(db, [n], number);
+            }
+            batch.put(db, "counter", number);
+            if !is_flag_first {
+                flag(&mut batch);
+            }
+            batch.commit().unwrap();
+        }
+    });
+}
+
 #[test]
 fn stress_compare_and_swap_loses_no_increment() {
     each_kind(compare_and_swap_loses_no_increment);

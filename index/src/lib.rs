@@ -14,6 +14,9 @@
 //! reader-writer locks. They are fit for use, and they are the oracle that every faster kind is tested against
 //! (`testkit`, feature `test-util`). Both traits are object-safe, so a program picks a kind at run time.
 //!
+//! `RunsOrdered` is the ordered kind for many keys: new keys go to a small mutable part, and background work, which you
+//! drive by `maintain`, merges them into compact sorted runs in memory or in files that you map.
+//!
 //! # Guarantees
 //! - At most one entry per key. An install replaces only an older version ([`Entry::supersedes`]), so records may be
 //!   offered in any order, by any number of threads, and more than once: the end state is the same.

@@ -13,7 +13,6 @@ use shuttle::sync as imp;
 #[cfg(not(any(loom, shuttle)))]
 use std::sync as imp;
 
-#[cfg(feature = "ordered")]
 pub(crate) use imp::atomic;
 #[cfg(any(feature = "ordered", loom, shuttle))]
 pub(crate) use imp::{Mutex, MutexGuard};

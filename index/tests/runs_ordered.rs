@@ -412,6 +412,12 @@ fn a_store_or_an_owner_that_fails_costs_nothing_but_time() {
     store.refuses.store(true, Ordering::Relaxed);
     assert_eq!(index.rebuild(0, keys).unwrap_err().kind(), ErrorKind::Io);
     assert_eq!(all(&index).unwrap(), expected, "a rebuild that fails changes nothing");
+    store.refuses.store(false, Ordering::Relaxed);
+    for keys in [["b", "a"], ["a", "a"]] {
+        let keys = &mut keys.iter().map(|key| (key.as_bytes().to_vec(), None));
+        assert_eq!(index.rebuild(0, keys).unwrap_err().kind(), ErrorKind::InvalidArgument);
+    }
+    assert_eq!(all(&index).unwrap(), expected, "one without order neither");
 }
 
 #[test]

@@ -67,6 +67,10 @@ bugs! {
     ManifestNotSynced = "manifest-not-synced",
     /// CURRENT names a manifest that is not durable yet.
     CurrentBeforeManifest = "current-before-manifest",
+    /// A put on a tombstone does not tell key order, so the key stays lost where a merge has dropped it.
+    KeyDroppedByMerge = "key-dropped-by-merge",
+    /// A scan trusts the place of a record that was replaced.
+    HintTrustedAfterUpdate = "hint-trusted-after-update",
 }
 
 #[cfg(feature = "seeded-bugs")]

@@ -22,6 +22,7 @@ use crate::metrics::Counters;
 use crate::options::{Durability, WalOptions, validate_durability};
 use crate::record::{Location, RecordRef, ReplayHandler, SeqNo};
 use crate::segment::Segment;
+use crate::segment_reader::SegmentReader;
 use crate::space::Space;
 use crate::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use crate::sync::{Arc, Condvar, Mutex, RwLock, lock, wait};
@@ -54,7 +55,7 @@ pub(crate) struct Core {
     pub(crate) purge: Mutex<()>,
     pub(crate) tickets: AtomicUsize,
     pub(crate) next_ticket: AtomicU64,
-    pub(crate) sentinel: ForkSentinel,
+    pub(crate) sentinel: StdArc<ForkSentinel>,
     pub(crate) _lock: DirLock,
 }
 
@@ -253,18 +254,19 @@ impl Core {
         location: Location,
         f: impl FnOnce(RecordRef<'_>) -> R,
     ) -> Result<R> {
-        self.check_fork()?;
-        let segment = {
-            let segments = self.segments.read().unwrap_or_else(std::sync::PoisonError::into_inner);
-            segments.get(&location.segment).cloned()
-        };
-        let segment = segment.ok_or_else(|| {
+        let reader = self.segment(location.segment).ok_or_else(|| {
             Error::new(
                 ErrorKind::InvalidArgument,
                 format!("there is no segment {}; it was purged, or never was", location.segment),
             )
         })?;
-        segment.read_with(location.offset, f)
+        reader.read_with(location.offset, f)
+    }
+
+    pub(crate) fn segment(&self, id: u64) -> Option<SegmentReader> {
+        let segments = self.segments.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let segment = segments.get(&id)?;
+        Some(SegmentReader::new(StdArc::clone(segment), StdArc::clone(&self.sentinel)))
     }
 
     pub(crate) fn note_segment(&self, segment: &StdArc<Segment>) {

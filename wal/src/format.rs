@@ -19,7 +19,7 @@ pub(crate) use frame::{
     CHAIN_FRAME_BYTES, ChainFrame, FRAME_HEADER_BYTES, Frame, FrameFault, GroupHeader,
     MARK_FRAME_BYTES, Mark, PURGE_FRAME_BYTES, SEAL_FRAME_BYTES, SEQ_MAX, encode_chain,
     encode_group_header, encode_mark, encode_purge, encode_seal, group_raw_bytes, parse_frame,
-    parse_verified_frame,
+    parse_verified_frame, read_record,
 };
 pub(crate) use header::{HEADER_BYTES, HeaderFault, SegmentHeader};
 pub(crate) use record::{
@@ -84,6 +84,7 @@ impl HeadWord {
         u64::from(self.crc) | u64::from(self.stored_bytes / 8) << 32 | u64::from(self.kind) << 56
     }
 
+    #[inline]
     pub(crate) fn decode(word: u64) -> HeadWord {
         HeadWord {
             crc: word as u32,
@@ -93,6 +94,7 @@ impl HeadWord {
     }
 
     /// Reads the head word at the start of `bytes`.
+    #[inline]
     pub(crate) fn read(bytes: &[u8]) -> Option<HeadWord> {
         Some(HeadWord::decode(u64::from_le_bytes(*bytes.first_chunk()?)))
     }
@@ -108,6 +110,7 @@ pub(crate) struct Place {
 }
 
 /// Completes a checksum over the bytes after the sequence number with the sequence, the place and the head word.
+#[inline]
 pub(crate) fn finish_crc(
     body_crc: u32,
     seq: u64,

@@ -3,7 +3,8 @@
 //!
 //! The crate stands alone: it knows records (keyspace, key, value, expiry, delete) and gives each commit a sequence
 //! number and a place, but it keeps no index. A [`ReplayHandler`] receives every record, from recovery and from
-//! commits, and builds what it likes; [`Wal::read`] finds a record again by its [`Location`].
+//! commits, and builds what it likes; [`Wal::read`] finds a record again by its [`Location`], and a [`SegmentReader`] does so
+//! without a lock.
 //!
 //! # What it guarantees
 //! - What an open finds is a prefix of the commits, without a hole, at least as long as the [`Durability`] of each
@@ -48,6 +49,7 @@ mod options;
 mod record;
 mod recovery;
 mod segment;
+mod segment_reader;
 mod space;
 mod sync;
 mod tail;
@@ -66,6 +68,7 @@ pub use options::{
 };
 pub use record::{Location, Record, RecordKind, RecordRef, ReplayHandler, SeqNo};
 pub use recovery::RecoveryReport;
+pub use segment_reader::{PinnedBytes, SegmentReader};
 pub use ticket::Ticket;
 pub use wal::Wal;
 

@@ -224,7 +224,7 @@ fn core(parts: CoreParts) -> Result<Core> {
         purge: Mutex::new(()),
         tickets: 0.into(),
         next_ticket: 0.into(),
-        sentinel,
+        sentinel: Arc::new(sentinel),
         _lock: lock,
         options,
     })

@@ -1,8 +1,14 @@
-//! One file of the log: its bytes, and the way from a logical offset to a record.
+//! One file of the log: its bytes, its published end, and the records of its groups.
+//!
+//! # Layout
+//! `read` is the way from a logical offset to a record, `spans` the difference between logical and stored offsets.
 //!
 //! # Invariants
 //! - Logical and stored offsets are the same up to the first compressed group, and differ by a constant between groups.
 //! - Bytes below a published end never change while the segment is in use.
+
+mod read;
+mod spans;
 
 use std::borrow::Cow;
 use std::path::PathBuf;
@@ -12,14 +18,16 @@ use crate::bugs::{Bug, planted};
 use crate::compress::{CODEC_NONE, DecompressFault, decompress};
 use crate::error::{Error, Result};
 use crate::format::{
-    CHAIN_FRAME_BYTES, ChainFrame, FRAME_HEADER_BYTES, Frame, GroupHeader, HEADER_BYTES, HeadWord,
-    Place, RecordFields, encode_chain, parse_frame, parse_record,
+    CHAIN_FRAME_BYTES, ChainFrame, FRAME_HEADER_BYTES, GroupHeader, HEADER_BYTES, HeadWord, Place,
+    RecordFields, encode_chain, parse_record,
 };
 use crate::record::{Location, RecordKind, RecordRef, SeqNo};
-use crate::sync::RwLock;
 use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use crate::tail::{Tail, read_owned};
 use crate::vfs::{ReadMap, VfsFile};
+
+pub(crate) use read::Checksum;
+use spans::CompressedSpans;
 
 /// A file is at most this long, whatever the options say.
 pub(crate) const SEGMENT_SPAN: u32 = crate::options::SEGMENT_BYTES_MAX as u32;
@@ -65,13 +73,6 @@ pub(crate) struct Position {
     pub(crate) logical: u32,
 }
 
-/// A compressed group: the only places where logical and stored offsets part.
-#[derive(Debug, Clone, Copy)]
-struct CompressedSpan {
-    start: Position,
-    end: Position,
-}
-
 #[derive(Debug)]
 pub(crate) struct Segment {
     pub(crate) id: u64,
@@ -89,7 +90,7 @@ pub(crate) struct Segment {
     end: AtomicU32,
     /// The sequence of the last commit in it.
     last_seq: AtomicU64,
-    compressed: RwLock<Vec<CompressedSpan>>,
+    compressed: CompressedSpans,
 }
 
 impl Segment {
@@ -111,7 +112,7 @@ impl Segment {
             prefaulted: AtomicU32::new(0),
             end: AtomicU32::new(0),
             last_seq: AtomicU64::new(0),
-            compressed: RwLock::new(Vec::new()),
+            compressed: CompressedSpans::new(),
         }
     }
 
@@ -123,6 +124,7 @@ impl Segment {
     }
 
     /// Where the published bytes end.
+    #[inline]
     pub(crate) fn end(&self) -> u32 {
         // ORDERING: Acquire, pairs with the Release in `advance`.
         self.end.load(Ordering::Acquire)
@@ -132,6 +134,7 @@ impl Segment {
         self.last_seq.load(Ordering::Relaxed)
     }
 
+    #[inline]
     pub(crate) fn place(&self, stored: u32) -> Place {
         Place { salt: self.salt, offset: u64::from(stored) }
     }
@@ -151,8 +154,16 @@ impl Segment {
 
     /// Notes a compressed group, in log order.
     pub(crate) fn note_compressed(&self, start: Position, end: Position) {
-        let mut spans = self.compressed.write().unwrap_or_else(std::sync::PoisonError::into_inner);
-        spans.push(CompressedSpan { start, end });
+        self.compressed.push(start, end);
+    }
+
+    /// Bytes that [`Segment::mapped_from`] gave before: they stay where they are.
+    pub(crate) fn mapped_bytes(&self, offset: u64, len: usize) -> &[u8] {
+        match &self.data {
+            Data::Tail(tail) => tail.mapped(offset, offset + len as u64).unwrap_or_default(),
+            Data::Mapped(map) => map.bytes(offset, len),
+            Data::File => &[],
+        }
     }
 
     /// Bytes below the published end.
@@ -163,93 +174,6 @@ impl Segment {
             Data::File => read_owned(self.file.as_ref(), u64::from(offset), len).map(Cow::Owned),
         };
         bytes.map_err(|e| Error::io(format!("cannot read {}", self.path.display()), e))
-    }
-
-    /// Calls `f` with the record at a logical offset, its checksum verified.
-    pub(crate) fn read_with<R>(
-        &self,
-        offset: u32,
-        f: impl FnOnce(RecordRef<'_>) -> R,
-    ) -> Result<R> {
-        let (stored, group) = self.locate(offset);
-        if let Some(group_start) = group {
-            return self.read_compressed(offset, group_start, f);
-        }
-        let end = self.end();
-        let damaged = |found: &str| self.corruption(stored, "a record", found);
-        if !offset.is_multiple_of(8) || stored.saturating_add(16) > end {
-            return Err(damaged("the end of the segment"));
-        }
-        let head = HeadWord::read(&self.bytes(stored, 8)?).ok_or_else(|| damaged("nothing"))?;
-        if head.stored_bytes > end - stored {
-            return Err(damaged("a length beyond the end of the segment"));
-        }
-        let bytes = self.bytes(stored, head.stored_bytes as usize)?;
-        match parse_frame(&bytes, self.place(stored)) {
-            Ok(Some((Frame::Record { seq, fields }, _))) => {
-                Ok(f(record_ref(Location { segment: self.id, offset }, seq, &fields)))
-            }
-            Ok(_) => Err(damaged("something else")),
-            Err(fault) => Err(damaged(&format!("{fault}"))),
-        }
-    }
-
-    /// The stored offset of a logical one, or the start of the compressed group that it lies in.
-    fn locate(&self, logical: u32) -> (u32, Option<u32>) {
-        let spans = self.compressed.read().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let after = spans.partition_point(|span| span.start.logical <= logical);
-        match after.checked_sub(1).and_then(|i| spans.get(i)) {
-            None => (logical, None),
-            Some(span) if logical < span.end.logical => {
-                (span.start.stored, Some(span.start.stored))
-            }
-            Some(span) => (logical - span.end.logical + span.end.stored, None),
-        }
-    }
-
-    fn read_compressed<R>(
-        &self,
-        offset: u32,
-        group_start: u32,
-        f: impl FnOnce(RecordRef<'_>) -> R,
-    ) -> Result<R> {
-        let damaged = |found: &str| self.corruption(group_start, "a compressed commit", found);
-        // A group that was noted by a scan may lie behind the end: it was copied away, and the file was cut.
-        let left = self.end().saturating_sub(group_start);
-        if left < FRAME_HEADER_BYTES as u32 {
-            return Err(damaged("the end of the segment"));
-        }
-        let head =
-            HeadWord::read(&self.bytes(group_start, 8)?).ok_or_else(|| damaged("nothing"))?;
-        if head.stored_bytes > left {
-            return Err(damaged("a length beyond the end of the segment"));
-        }
-        let bytes = self.bytes(group_start, head.stored_bytes as usize)?;
-        let frame = parse_frame(&bytes, self.place(group_start));
-        let Ok(Some((Frame::Group { header, payload }, _))) = frame else {
-            return Err(damaged("something that does not verify"));
-        };
-        let group_logical = {
-            let spans = self.compressed.read().unwrap_or_else(std::sync::PoisonError::into_inner);
-            spans
-                .iter()
-                .find(|span| span.start.stored == group_start)
-                .map(|span| span.start.logical)
-        };
-        let inner = group_logical
-            .and_then(|start| offset.checked_sub(start + FRAME_HEADER_BYTES as u32))
-            .ok_or_else(|| damaged("an offset outside it"))?;
-        let mut scratch = Vec::new();
-        let mut found = None;
-        // All records are looked at: only they tell where one starts, since the checksum is that of the group.
-        for_each_group_record(&header, payload, &mut scratch, &mut |at, seq, fields| {
-            if at == inner {
-                found = Some((seq, fields));
-            }
-        })
-        .map_err(|fault| damaged(&fault.to_string()))?;
-        let (seq, fields) = found.ok_or_else(|| damaged("no record at the offset asked for"))?;
-        Ok(f(record_ref(Location { segment: self.id, offset }, seq, &fields)))
     }
 
     /// Stores a finished frame, its head word last.
@@ -330,6 +254,7 @@ impl std::fmt::Display for GroupFault {
     }
 }
 
+#[inline]
 pub(crate) fn record_ref<'a>(
     location: Location,
     seq: SeqNo,

@@ -107,6 +107,20 @@ impl Tail {
         }
     }
 
+    /// Published bytes from `start` to `end` or a little less, where reading them takes neither a lock nor a copy. What was
+    /// given once is given again.
+    #[inline]
+    pub(crate) fn mapped(&self, start: u64, end: u64) -> Option<&[u8]> {
+        let (map, end): (&dyn ReadMap, u64) = match self {
+            Tail::Mapped(mapped) => (mapped.map.as_ref(), end),
+            // ORDERING: Acquire, pairs with the Release in `Staged::flush`: the bytes below are in the file.
+            Tail::Staged(staged) => {
+                (staged.read.as_deref()?, end.min(staged.flushed.load(Ordering::Acquire)))
+            }
+        };
+        (start < end).then(|| map.bytes(start, (end - start) as usize))
+    }
+
     /// Bytes below the published end.
     pub(crate) fn bytes(&self, offset: u64, len: usize) -> io::Result<Cow<'_, [u8]>> {
         match self {
@@ -122,13 +136,13 @@ pub(crate) struct Staged {
     stage: Region,
     file: Arc<dyn VfsFile>,
     read: Option<Box<dyn ReadMap>>,
+    /// Bytes below are in the file; moved under the lock of `progress`.
+    flushed: AtomicU64,
     progress: Mutex<Progress>,
 }
 
 #[derive(Debug)]
 struct Progress {
-    /// Bytes below are in the file.
-    flushed: u64,
     /// Pages below were given back.
     discarded: u64,
 }
@@ -140,18 +154,21 @@ impl Staged {
             Err(e) if e.kind() == io::ErrorKind::Unsupported => None,
             Err(e) => return Err(e),
         };
-        let progress = Mutex::new(Progress { flushed, discarded: flushed });
-        Ok(Staged { stage: Region::anonymous(span)?, file: Arc::clone(file), read, progress })
+        let progress = Mutex::new(Progress { discarded: flushed });
+        let (stage, file) = (Region::anonymous(span)?, Arc::clone(file));
+        Ok(Staged { stage, file, read, flushed: flushed.into(), progress })
     }
 
     fn flush(&self, end: u64) -> io::Result<()> {
         let mut progress = lock(&self.progress);
-        if end <= progress.flushed {
+        let flushed = self.flushed.load(Ordering::Relaxed);
+        if end <= flushed {
             return Ok(());
         }
-        let bytes = self.stage.bytes(progress.flushed, (end - progress.flushed) as usize);
-        write_all_at(self.file.as_ref(), bytes, progress.flushed)?;
-        progress.flushed = end;
+        let bytes = self.stage.bytes(flushed, (end - flushed) as usize);
+        write_all_at(self.file.as_ref(), bytes, flushed)?;
+        // ORDERING: Release, pairs with the Acquire in `Tail::mapped`.
+        self.flushed.store(end, Ordering::Release);
         // The page that `end` lies in may still be stored to; `advise` keeps to whole pages below.
         if end - progress.discarded >= DISCARD_BYTES {
             self.stage.discard(progress.discarded, end - progress.discarded);

@@ -11,6 +11,7 @@ use crate::metrics::WalStats;
 use crate::options::{Background, Durability, WalOptions};
 use crate::record::{Location, Record, RecordRef, ReplayHandler, SeqNo};
 use crate::recovery::{RecoveryReport, recover};
+use crate::segment_reader::SegmentReader;
 use crate::sync::atomic::Ordering;
 use crate::sync::{Arc, Mutex, lock, spawn, thread};
 use crate::ticket::Ticket;
@@ -166,6 +167,12 @@ impl Wal {
         f: impl FnOnce(RecordRef<'_>) -> R,
     ) -> Result<R> {
         self.core().read_with(location, f)
+    }
+
+    /// A segment held for reading, for an owner that keeps one for each segment that it has places in; `None` when there is
+    /// no such segment (any more).
+    pub fn segment(&self, id: u64) -> Option<SegmentReader> {
+        self.core().segment(id)
     }
 
     /// Removes the oldest segments as long as all their commits are below `below`; returns how many went.

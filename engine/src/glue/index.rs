@@ -1,101 +1,244 @@
 //! The adapter to the point index of `cortenkv-index`, with key order beside it where the build has it.
 //!
+//! # Invariants
+//! Before a record becomes visible, under the pin of its installation: its key is in the order if no live record that
+//! never expires stood there, and the record that it replaces is marked dead.
+//!
 //! # Concurrency
-//! One reader-writer lock around both: an installation holds it for writing from its first record to its last, so that
-//! a get sees whole commits (rule 13).
+//! Nothing here is locked. Each installation is atomic by itself; `in_flight.rs` sees to whole batches.
 
-use std::sync::{Arc, RwLock};
+use std::cell::Cell;
+use std::sync::atomic::Ordering::Release;
 
-use cortenkv_index::{BTreePoint, NewEntry, Outcome, PointIndex, Version};
+use cortenkv_index::{
+    BatchVerify, BucketOptions, BucketPoint, NewEntry, Outcome, PointIndex, Version,
+};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use crate::address::{Address, Location};
-use crate::core::{Installed, Probe};
-use crate::error::Result;
-use crate::parts::ordered::KeyOrder;
-use crate::range::{Direction, KeyRange, KeySource};
-use crate::record::{KeyspaceId, Rank, RecordRef};
-use crate::sync::{read, write};
+use crate::core::{Core, Installed, Probe};
+use crate::error::{Error, ErrorKind, Result};
+use crate::install::Offered;
+use crate::options::IndexOptions;
+use crate::parts::RunFiles;
+use crate::parts::ordered::{KeyOrder, KeyWalk};
+use crate::range::{Direction, KeyRange};
+use crate::read_many::{BATCH_KEYS, Candidates};
+use crate::record::{KeyspaceId, Rank};
+use crate::stats::IndexStats;
+
+pub(crate) use cortenkv_index::pin;
+
+/// Asks for the first two cache lines of some bytes: what a small record takes.
+#[inline]
+pub(crate) fn prefetch(bytes: &[u8]) {
+    const LINE_BYTES: usize = 64;
+    for byte in [bytes.first(), bytes.get(LINE_BYTES)].into_iter().flatten() {
+        cortenkv_index::prefetch(byte);
+    }
+}
+
+/// What stood in the place of a record that is about to be installed.
+pub(super) enum Before {
+    Nothing,
+    Tombstone,
+    /// A value that has ended or may end.
+    Expiring,
+    /// A value that stays until it is replaced.
+    Lasting,
+}
 
 /// From the hash of a key to the address of its newest record; keys are compared in the log.
 pub(crate) struct Index {
     hash_seed: u64,
-    point: BTreePoint,
+    pub(super) point: BucketPoint,
     order: KeyOrder,
-    commits: RwLock<()>,
 }
 
 impl Index {
-    pub(crate) fn new(hash_seed: u64) -> Self {
-        let (point, order) = (BTreePoint::new(), KeyOrder::default());
-        Index { hash_seed, point, order, commits: RwLock::default() }
+    /// An empty index, sized for a number of keys.
+    ///
+    /// # Errors
+    /// `InvalidArgument` for a number of shards that cannot be.
+    pub(crate) fn new(
+        hash_seed: u64,
+        options: &IndexOptions,
+        keys: usize,
+        runs: RunFiles,
+    ) -> Result<Self> {
+        let sizes = BucketOptions::default().capacity(keys);
+        let sizes = options.shards.map_or(sizes, |shards| sizes.shards(shards as usize));
+        let point = BucketPoint::with_options(sizes)?;
+        Ok(Index { hash_seed, point, order: KeyOrder::new(options, runs) })
     }
 
-    /// Offers records, all visible together, and tells what became of each.
-    pub(crate) fn install<'a>(
+    /// Offers at most [`BATCH_KEYS`] records, in their order, and tells what became of each.
+    pub(crate) fn install(
         &self,
-        records: impl Iterator<Item = (RecordRef<'a>, Address)>,
-        probe: &dyn Fn(Address, KeyspaceId, &[u8]) -> Probe,
-        forgets_tombstones: bool,
-        mut told: impl FnMut(&RecordRef<'a>, Address, Installed),
+        offered: &[Offered<'_>],
+        core: &Core,
+        follows_order: bool,
+        mut told: impl FnMut(usize, Installed),
     ) {
-        let locate = |address, keyspace, key: &[u8]| theirs(probe(ours(address), keyspace, key));
-        let _whole_commits = write(&self.commits);
-        for (record, address) in records {
-            let hash = self.hash(record.keyspace, record.key);
-            let new = NewEntry {
-                hash,
-                keyspace: record.keyspace,
-                key: record.key,
-                address: to_theirs(address),
-                version: version(record.rank()),
+        let locate = Locate { core, last: Cell::new(None) };
+        let announce = |n: usize, old: Option<cortenkv_index::Entry>| {
+            let (record, _) = &offered[n];
+            let before = match old {
+                None => Before::Nothing,
+                Some(old) => {
+                    let address = ours(old.address);
+                    self.order.mark_dead(address);
+                    match locate.last.get() {
+                        _ if old.version.tombstone => Before::Tombstone,
+                        Some((last, false)) if last == address => Before::Lasting,
+                        // Whoever announces too often does no harm.
+                        _ => Before::Expiring,
+                    }
+                }
             };
-            let outcome = installed(self.point.install(&new, &locate, &mut |_| {}));
-            self.follow(&record, outcome);
-            if forgets_tombstones && record.tombstone && outcome != Installed::Stale {
-                self.point.remove(hash, to_theirs(address));
+            if follows_order && !record.tombstone {
+                self.order.announce(record.keyspace, record.key, before);
             }
-            told(&record, address, outcome);
+        };
+        let mut done = |n: usize, outcome: Outcome| {
+            let outcome = installed(outcome);
+            if outcome == Installed::Stale {
+                self.order.mark_dead(offered[n].1);
+            }
+            told(n, outcome);
+        };
+        let Some(first) = offered.first() else { return };
+        let first = self.new_entry(first);
+        if offered.len() == 1 {
+            done(0, self.point.install(&first, &locate, &mut |old| announce(0, old)));
+            return;
+        }
+        let mut entries = [first; BATCH_KEYS];
+        let entries = &mut entries[..offered.len()];
+        entries.iter_mut().zip(offered).for_each(|(entry, one)| *entry = self.new_entry(one));
+        self.point.install_batch(entries, &locate, &mut |n, old| announce(n, old), &mut done);
+    }
+
+    fn new_entry<'a>(&self, (record, address): &Offered<'a>) -> NewEntry<'a> {
+        NewEntry {
+            hash: self.hash(record.keyspace, record.key),
+            keyspace: record.keyspace,
+            key: record.key,
+            address: to_theirs(*address),
+            version: version(record.rank()),
         }
     }
 
-    /// Keeps key order in step: exactly the keys whose newest record is a put.
-    fn follow(&self, record: &RecordRef<'_>, outcome: Installed) {
-        match outcome {
-            Installed::Stale | Installed::Present => {}
-            Installed::Inserted | Installed::Replaced { .. } if record.tombstone => {
-                self.order.remove(record.keyspace, record.key);
-            }
-            Installed::Replaced { old_tombstone: false, .. } => {}
-            Installed::Inserted | Installed::Replaced { .. } => {
-                self.order.insert(record.keyspace, record.key);
-            }
-        }
+    /// Takes out the entry of a key if it still has this address.
+    pub(crate) fn remove(&self, keyspace: KeyspaceId, key: &[u8], address: Address) {
+        self.point.remove(self.hash(keyspace, key), to_theirs(address));
     }
 
-    /// Finds the record of a key; `verify` reads it.
+    /// Finds the record of a key; `verify` reads it, under no lock.
+    #[inline]
     pub(crate) fn find(
         &self,
         keyspace: KeyspaceId,
         key: &[u8],
-        verify: &mut dyn FnMut(Address) -> Probe,
+        mut verify: impl FnMut(Address) -> Probe,
     ) {
-        let _whole_commits = read(&self.commits);
-        self.point.get(self.hash(keyspace, key), &mut |address| theirs(verify(ours(address))));
+        self.point.find(self.hash(keyspace, key), |address| theirs(verify(ours(address))));
     }
 
-    /// A walk over the keys of a keyspace.
+    /// [`find`](Self::find) for at most [`BATCH_KEYS`] keys, their memory asked for ahead.
+    pub(crate) fn find_batch<K: AsRef<[u8]>>(
+        &self,
+        keyspace: KeyspaceId,
+        keys: &[K],
+        candidates: &mut dyn Candidates,
+    ) {
+        let mut hashes = [0; BATCH_KEYS];
+        let hashes = &mut hashes[..keys.len()];
+        for (hash, key) in hashes.iter_mut().zip(keys) {
+            *hash = self.hash(keyspace, key.as_ref());
+        }
+        let mut found = Vec::with_capacity(keys.len());
+        self.point.get_batch(hashes, &mut Verify(candidates), &mut found);
+    }
+
+    /// A walk over the candidate keys of a keyspace.
     pub(crate) fn keys(
-        self: &Arc<Self>,
+        &self,
         keyspace: KeyspaceId,
         range: KeyRange,
         direction: Direction,
-    ) -> Result<Box<dyn KeySource>> {
+    ) -> Result<KeyWalk> {
         self.order.keys(keyspace, range, direction)
     }
 
-    pub(crate) fn memory_bytes(&self) -> u64 {
-        self.point.memory_bytes() as u64 + self.order.memory_bytes()
+    /// False if the record at an address, the newest of its key at some time, was so still when this was called. True means
+    /// nothing.
+    #[inline]
+    pub(crate) fn may_be_dead(&self, address: Address) -> bool {
+        self.order.may_be_dead(address)
+    }
+
+    /// Takes the keys of a keyspace, in strict order and each with the segment and address of its record, into the empty
+    /// order.
+    ///
+    /// # Errors
+    /// What kept the order from taking them.
+    pub(crate) fn load_order<'k>(
+        &self,
+        keyspace: KeyspaceId,
+        keys: impl Iterator<Item = (&'k [u8], u64, Address)>,
+    ) -> Result<()> {
+        self.order.load(keyspace, keys)
+    }
+
+    /// A walk met damage in the order of a keyspace: background work is to mend it.
+    pub(crate) fn note_damage(&self, keyspace: KeyspaceId) {
+        self.order.note_damage(keyspace);
+    }
+
+    /// True if somebody is to call `maintain` and `maintain_order`.
+    pub(crate) fn has_background_work(&self) -> bool {
+        self.order.is_kept()
+    }
+
+    /// True when background work has something to do.
+    #[inline]
+    pub(crate) fn wants_work(&self) -> bool {
+        self.order.wants_work()
+    }
+
+    /// Inserts into the order since this was last asked.
+    pub(crate) fn take_inserts(&self) -> u64 {
+        self.order.take_inserts()
+    }
+
+    /// True while background work waits for readers.
+    pub(crate) fn is_waiting(&self) -> bool {
+        self.order.is_waiting()
+    }
+
+    /// One bounded unit of background work on the hash table; false if there was none.
+    pub(crate) fn maintain(&self) -> bool {
+        self.point.maintain()
+    }
+
+    /// One bounded unit of background work on the order; true if there is more to do now.
+    ///
+    /// # Errors
+    /// `Corruption` of a run.
+    pub(crate) fn maintain_order(&self, core: &Core) -> Result<bool> {
+        self.order.maintain(core)
+    }
+
+    pub(crate) fn stats(&self) -> IndexStats {
+        let point = self.point.stats();
+        IndexStats {
+            entries: point.entries as u64,
+            shards: point.shards as u64,
+            point_bytes: point.memory_bytes as u64,
+            resizes: point.resizes,
+            ..self.order.stats()
+        }
     }
 
     /// Hash number 1 of the format: xxh3, the keyspace mixed into the seed of the database.
@@ -105,21 +248,79 @@ impl Index {
     }
 }
 
-fn ours(address: cortenkv_index::Address) -> Address {
+/// Compares records with the key of an installation, and remembers what the index does not: whether the last one of the
+/// key can expire.
+struct Locate<'a> {
+    core: &'a Core,
+    last: Cell<Option<(Address, bool)>>,
+}
+
+impl cortenkv_index::Location for Locate<'_> {
+    fn probe(
+        &self,
+        address: cortenkv_index::Address,
+        keyspace: u32,
+        key: &[u8],
+    ) -> cortenkv_index::Probe {
+        let address = ours(address);
+        let probed = self.core.read_at(address, |record, _| {
+            let is_it = record.keyspace == keyspace && record.key == key;
+            is_it.then(|| (record.rank(), record.expires_at_ms.is_some()))
+        });
+        match probed {
+            Ok(Some(Some((rank, can_expire)))) => {
+                self.last.set(Some((address, can_expire)));
+                cortenkv_index::Probe::Same(version(rank))
+            }
+            Ok(Some(None)) => cortenkv_index::Probe::Other,
+            Ok(None) => cortenkv_index::Probe::Gone,
+            Err(_) => {
+                // It stays in the index beside the new one, so that its key answers the error.
+                // ORDERING: Release, pairs with the load in `Core::met_unreadable`, and precedes the entry of the successor.
+                self.core.met_unreadable.store(true, Release);
+                cortenkv_index::Probe::Other
+            }
+        }
+    }
+
+    fn prefetch(&self, address: cortenkv_index::Address) {
+        self.core.prefetch_record(ours(address));
+    }
+}
+
+/// Asks about the records of a batch of look-ups.
+struct Verify<'a>(&'a mut dyn Candidates);
+
+impl BatchVerify for Verify<'_> {
+    fn probe(&mut self, n: usize, address: cortenkv_index::Address) -> cortenkv_index::Probe {
+        theirs(self.0.probe(n, ours(address)))
+    }
+
+    fn prefetch(&mut self, n: usize, address: cortenkv_index::Address) {
+        self.0.prefetch(n, ours(address));
+    }
+}
+
+#[inline]
+pub(super) fn ours(address: cortenkv_index::Address) -> Address {
     address.to_bits().into()
 }
 
-fn to_theirs(address: Address) -> cortenkv_index::Address {
+#[inline]
+pub(super) fn to_theirs(address: Address) -> cortenkv_index::Address {
     cortenkv_index::Address::from_bits(address.into()).expect("both pack into 39 bits")
 }
 
+#[inline]
 fn theirs(probe: Probe) -> cortenkv_index::Probe {
     match probe {
         Probe::Same(rank) => cortenkv_index::Probe::Same(version(rank)),
         Probe::Other => cortenkv_index::Probe::Other,
+        Probe::Gone => cortenkv_index::Probe::Gone,
     }
 }
 
+#[inline]
 fn version(rank: Rank) -> Version {
     let Rank { seq, tombstone, location: Location { segment, .. } } = rank;
     Version { seq, tombstone, segment }
@@ -133,5 +334,24 @@ fn installed(outcome: Outcome) -> Installed {
         }
         Outcome::Stale(_) => Installed::Stale,
         Outcome::Present => Installed::Present,
+    }
+}
+
+impl From<cortenkv_index::Error> for Error {
+    fn from(error: cortenkv_index::Error) -> Self {
+        use cortenkv_index::ErrorKind as Theirs;
+        let kind = match error.kind() {
+            Theirs::InvalidArgument => ErrorKind::InvalidArgument,
+            Theirs::LimitExceeded => ErrorKind::LimitExceeded,
+            Theirs::Corruption => ErrorKind::Corruption {
+                file: "*.run".into(),
+                offset: 0,
+                expected: "a key run as it was written".into(),
+                found: error.context().into(),
+            },
+            // `Io`, and kinds of a newer index.
+            _ => ErrorKind::Io,
+        };
+        Error::new(kind, error.context())
     }
 }

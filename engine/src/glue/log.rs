@@ -10,7 +10,7 @@ use std::task::{Context, Poll};
 
 use cortenkv_wal::vfs::{DirLock, OsVfs, Vfs};
 use cortenkv_wal::{
-    Background, Damage, ProgressCallback, ReplayHandler, TailKind, Wal, WalOptions,
+    Background, Damage, ProgressCallback, ReplayHandler, SegmentReader, TailKind, Wal, WalOptions,
 };
 
 use crate::address::Location;
@@ -24,6 +24,8 @@ use crate::record::{Change, RecordRef, SeqNo, Write};
 use crate::stats::{LogStats, OpenReport, Progress};
 use crate::ticket::{Pending, Ticket};
 
+pub(crate) use cortenkv_wal::PinnedBytes;
+
 /// LIMIT: what a thread keeps of the buffer that it encodes commits in.
 const KEPT_BATCH_BYTES_MAX: usize = 1 << 20;
 
@@ -35,7 +37,7 @@ thread_local! {
 /// The file system to open on, and how the log uses it.
 #[derive(Debug, Clone)]
 pub(crate) struct Platform {
-    vfs: Arc<dyn Vfs>,
+    pub(crate) vfs: Arc<dyn Vfs>,
     tail: TailKind,
     window_bytes: u64,
 }
@@ -72,6 +74,44 @@ impl Builder {
 /// The log on disk.
 pub(crate) struct DurableLog {
     wal: Wal,
+    verify_reads: bool,
+}
+
+/// A segment of it, for as long as this lives.
+pub(crate) struct DurableSegment {
+    reader: SegmentReader,
+    verify: bool,
+}
+
+impl DurableSegment {
+    #[inline]
+    pub(crate) fn id(&self) -> u64 {
+        self.reader.id()
+    }
+
+    #[inline]
+    pub(crate) fn read_with<R>(
+        &self,
+        offset: u32,
+        show: impl FnOnce(&RecordRef<'_>) -> R,
+    ) -> Result<R> {
+        let show = |record: cortenkv_wal::RecordRef<'_>| show(&ours(&record));
+        let read = match self.verify {
+            true => self.reader.read_with(offset, show),
+            false => self.reader.read_unverified_with(offset, show),
+        };
+        read.map_err(Error::from)
+    }
+
+    #[inline]
+    pub(crate) fn prefetchable(&self, offset: u32) -> Option<&[u8]> {
+        self.reader.prefetchable(offset)
+    }
+
+    /// Keeps the value of a record that this segment shows at the moment; `None` where only a copy can.
+    pub(crate) fn pin(&self, record: &RecordRef<'_>) -> Option<PinnedBytes> {
+        self.reader.pin(record.location.offset, record.value)
+    }
 }
 
 /// Opens a directory: lock, manifest, log with its replay.
@@ -112,7 +152,7 @@ pub(crate) fn open_durable(
     };
     let keyspaces = manifest.keyspaces().to_vec();
     Ok(Opened {
-        log: DurableLog { wal },
+        log: DurableLog { wal, verify_reads: options.verify_reads },
         manifest,
         keyspaces,
         hash_seed: identity.hash_seed,
@@ -162,14 +202,12 @@ impl DurableLog {
         Ok(self.wal.sync()?)
     }
 
-    pub(crate) fn read_with<R>(
-        &self,
-        location: Location,
-        show: impl FnOnce(RecordRef<'_>) -> R,
-    ) -> Result<Option<R>> {
-        let Location { segment, offset } = location;
-        let location = cortenkv_wal::Location { segment, offset };
-        Ok(Some(self.wal.read_with(location, |record| show(ours(&record)))?))
+    /// A segment to read from.
+    pub(crate) fn segment(&self, id: u64) -> Result<DurableSegment> {
+        let reader = self.wal.segment(id).ok_or_else(|| {
+            Error::invalid(format!("the log has no segment {id}; only a record in it can name it"))
+        })?;
+        Ok(DurableSegment { reader, verify: self.verify_reads })
     }
 
     pub(crate) fn last_seq(&self) -> SeqNo {
@@ -254,6 +292,7 @@ impl ReplayHandler for Feed {
     }
 }
 
+#[inline]
 fn ours<'a>(record: &cortenkv_wal::RecordRef<'a>) -> RecordRef<'a> {
     let cortenkv_wal::Location { segment, offset } = record.location;
     RecordRef {
@@ -262,6 +301,7 @@ fn ours<'a>(record: &cortenkv_wal::RecordRef<'a>) -> RecordRef<'a> {
         keyspace: record.keyspace,
         tombstone: record.kind == cortenkv_wal::RecordKind::Delete,
         expires_at_ms: record.expires_at_ms,
+        in_batch: record.in_batch,
         key: record.key,
         value: record.value,
     }

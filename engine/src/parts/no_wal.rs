@@ -3,7 +3,6 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::address::Location;
 use crate::error::{Error, Result};
 use crate::install::Installer;
 use crate::log::Opened;
@@ -18,6 +17,38 @@ pub(crate) struct Platform(());
 
 /// A log on disk, which this build cannot have.
 pub(crate) enum DurableLog {}
+
+/// A segment on disk, which this build cannot have.
+pub(crate) enum DurableSegment {}
+
+/// A value in a segment on disk.
+pub(crate) enum PinnedBytes {}
+
+impl DurableSegment {
+    pub(crate) fn id(&self) -> u64 {
+        match *self {}
+    }
+
+    pub(crate) fn read_with<R>(&self, _: u32, _: impl FnOnce(&RecordRef<'_>) -> R) -> Result<R> {
+        match *self {}
+    }
+
+    pub(crate) fn prefetchable(&self, _: u32) -> Option<&[u8]> {
+        match *self {}
+    }
+
+    pub(crate) fn pin(&self, _: &RecordRef<'_>) -> Option<PinnedBytes> {
+        match *self {}
+    }
+}
+
+impl std::ops::Deref for PinnedBytes {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match *self {}
+    }
+}
 
 /// A manifest on disk, which this build cannot have.
 pub(crate) enum Manifest {}
@@ -43,11 +74,7 @@ impl DurableLog {
         match *self {}
     }
 
-    pub(crate) fn read_with<R>(
-        &self,
-        _: Location,
-        _: impl FnOnce(RecordRef<'_>) -> R,
-    ) -> Result<Option<R>> {
+    pub(crate) fn segment(&self, _: u64) -> Result<DurableSegment> {
         match *self {}
     }
 

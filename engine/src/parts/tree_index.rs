@@ -1,7 +1,8 @@
 //! The index of a build without the index crate: one sorted map of whole keys, exact and simple.
 //!
 //! # Concurrency
-//! One reader-writer lock; an installation holds it for writing from its first record to its last.
+//! One reader-writer lock; an installation holds it for writing from its first record to its last. Readers look at
+//! records outside it.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -10,41 +11,52 @@ use std::sync::{Arc, RwLock};
 use bytes::Bytes;
 
 use crate::address::Address;
-use crate::core::{Installed, Probe};
-use crate::error::Result;
-use crate::range::{Direction, KeyRange, KeySource};
+use crate::core::{Core, Installed, Probe};
+use crate::error::{Error, Result};
+use crate::install::Offered;
+use crate::options::IndexOptions;
+use crate::parts::RunFiles;
+use crate::range::{Direction, KeyRange};
+use crate::read_many::Candidates;
 use crate::record::{KeyspaceId, Rank, RecordRef};
+use crate::stats::IndexStats;
 use crate::sync::{read, write};
 
 /// A sorted map from key to the place and rank of its newest record.
 pub(crate) struct Index {
-    spaces: RwLock<BTreeMap<KeyspaceId, Keys>>,
+    /// Shared with the walks.
+    spaces: Spaces,
+    /// False if nobody may walk.
+    is_ordered: bool,
 }
 
+type Spaces = Arc<RwLock<BTreeMap<KeyspaceId, Keys>>>;
 type Keys = BTreeMap<Bytes, (Address, Rank)>;
 
 impl Index {
-    /// The seed is for indexes that hash.
-    pub(crate) fn new(_hash_seed: u64) -> Self {
-        Index { spaces: RwLock::default() }
+    /// The seed is for indexes that hash, the number of keys for those that can be sized, the files for runs.
+    pub(crate) fn new(
+        _hash_seed: u64,
+        options: &IndexOptions,
+        _keys: usize,
+        _: RunFiles,
+    ) -> Result<Self> {
+        let (spaces, is_ordered) = (Arc::default(), options.ordered != Some(false));
+        Ok(Index { spaces, is_ordered })
     }
 
-    /// Offers records, all visible together, and tells what became of each.
-    pub(crate) fn install<'a>(
+    /// Offers records, in their order, and tells what became of each.
+    pub(crate) fn install(
         &self,
-        records: impl Iterator<Item = (RecordRef<'a>, Address)>,
-        _probe: &dyn Fn(Address, KeyspaceId, &[u8]) -> Probe,
-        forgets_tombstones: bool,
-        mut told: impl FnMut(&RecordRef<'a>, Address, Installed),
+        offered: &[Offered<'_>],
+        _: &Core,
+        _follows_order: bool,
+        mut told: impl FnMut(usize, Installed),
     ) {
         let mut spaces = write(&self.spaces);
-        for (record, address) in records {
+        for (n, (record, address)) in offered.iter().enumerate() {
             let keys = spaces.entry(record.keyspace).or_default();
-            let outcome = offer(keys, &record, address);
-            if forgets_tombstones && record.tombstone && outcome != Installed::Stale {
-                keys.remove(record.key);
-            }
-            told(&record, address, outcome);
+            told(n, offer(keys, record, *address));
         }
     }
 
@@ -53,30 +65,114 @@ impl Index {
         &self,
         keyspace: KeyspaceId,
         key: &[u8],
-        verify: &mut dyn FnMut(Address) -> Probe,
+        mut verify: impl FnMut(Address) -> Probe,
     ) {
-        let spaces = read(&self.spaces);
-        if let Some((address, _)) = spaces.get(&keyspace).and_then(|keys| keys.get(key)) {
-            verify(*address);
+        let mut gone = None;
+        // The entry of a record that is gone has changed; one that has not leads nowhere.
+        while let Some(address) = self.address(keyspace, key).filter(|found| gone != Some(*found)) {
+            match verify(address) {
+                Probe::Gone => gone = Some(address),
+                Probe::Same(_) | Probe::Other => return,
+            }
         }
     }
 
-    /// A walk over the keys of a keyspace, dead ones included.
+    fn address(&self, keyspace: KeyspaceId, key: &[u8]) -> Option<Address> {
+        let spaces = read(&self.spaces);
+        spaces.get(&keyspace)?.get(key).map(|(address, _)| *address)
+    }
+
+    /// [`find`](Self::find) for several keys.
+    pub(crate) fn find_batch<K: AsRef<[u8]>>(
+        &self,
+        keyspace: KeyspaceId,
+        keys: &[K],
+        candidates: &mut dyn Candidates,
+    ) {
+        for (n, key) in keys.iter().enumerate() {
+            self.find(keyspace, key.as_ref(), |address| {
+                candidates.prefetch(n, address);
+                candidates.probe(n, address)
+            });
+        }
+    }
+
+    /// Takes out the entry of a key, if it still has this address.
+    pub(crate) fn remove(&self, keyspace: KeyspaceId, key: &[u8], address: Address) {
+        let mut spaces = write(&self.spaces);
+        let Some(keys) = spaces.get_mut(&keyspace) else { return };
+        if keys.get(key).is_some_and(|(standing, _)| *standing == address) {
+            keys.remove(key);
+        }
+    }
+
+    /// A walk over the keys of a keyspace.
     pub(crate) fn keys(
-        self: &Arc<Self>,
+        &self,
         keyspace: KeyspaceId,
         range: KeyRange,
         direction: Direction,
-    ) -> Result<Box<dyn KeySource>> {
-        Ok(Box::new(Walk { index: Arc::clone(self), keyspace, range, direction }))
+    ) -> Result<KeyWalk> {
+        if !self.is_ordered {
+            return Err(Error::unsupported(
+                "this database was opened without key order; open it with `ordered(true)`",
+            ));
+        }
+        let spaces = Arc::clone(&self.spaces);
+        Ok(KeyWalk { spaces, keyspace, range, direction, batch: Vec::new() })
     }
 
-    /// An estimate: keys and nodes.
-    pub(crate) fn memory_bytes(&self) -> u64 {
+    /// Nothing is kept of records that were replaced.
+    pub(crate) fn may_be_dead(&self, _: Address) -> bool {
+        true
+    }
+
+    /// The map is in order already.
+    pub(crate) fn load_order<'k>(
+        &self,
+        _: KeyspaceId,
+        _: impl Iterator<Item = (&'k [u8], u64, Address)>,
+    ) -> Result<()> {
+        Ok(())
+    }
+
+    pub(crate) fn note_damage(&self, _: KeyspaceId) {}
+
+    pub(crate) fn has_background_work(&self) -> bool {
+        false
+    }
+
+    pub(crate) fn wants_work(&self) -> bool {
+        false
+    }
+
+    pub(crate) fn take_inserts(&self) -> u64 {
+        0
+    }
+
+    pub(crate) fn is_waiting(&self) -> bool {
+        false
+    }
+
+    pub(crate) fn maintain(&self) -> bool {
+        false
+    }
+
+    pub(crate) fn maintain_order(&self, _: &Core) -> Result<bool> {
+        Ok(false)
+    }
+
+    /// The memory is an estimate: keys and nodes.
+    pub(crate) fn stats(&self) -> IndexStats {
         const ENTRY_BYTES: usize = size_of::<(Bytes, (Address, Rank))>();
         let spaces = read(&self.spaces);
         let bytes = spaces.values().flat_map(BTreeMap::keys).map(|key| key.len() + ENTRY_BYTES);
-        bytes.sum::<usize>() as u64
+        IndexStats {
+            entries: spaces.values().map(|keys| keys.len() as u64).sum(),
+            point_bytes: bytes.sum::<usize>() as u64,
+            ordered: self.is_ordered,
+            ..IndexStats::default()
+        }
     }
 }
 
@@ -97,37 +193,54 @@ fn offer(keys: &mut Keys, record: &RecordRef<'_>, address: Address) -> Installed
     outcome
 }
 
+/// Nothing is freed under readers.
+pub(crate) fn pin() {}
+
+/// Nothing is known of the memory ahead.
+pub(crate) fn prefetch(_: &[u8]) {}
+
 /// A walk that looks its place up again for each step, and pins nothing but the index.
-struct Walk {
-    index: Arc<Index>,
+pub(crate) struct KeyWalk {
+    spaces: Spaces,
     keyspace: KeyspaceId,
     range: KeyRange,
     direction: Direction,
+    batch: Vec<Bytes>,
 }
 
-impl KeySource for Walk {
-    fn next_batch(&mut self, keys_max: usize, out: &mut Vec<Bytes>) {
+impl KeyWalk {
+    pub(crate) fn next_batch(&mut self, keys_max: usize) -> Result<usize> {
+        self.batch.clear();
         if is_crossed(&self.range) {
-            return;
+            return Ok(0);
         }
-        {
-            let spaces = read(&self.index.spaces);
-            let Some(keys) = spaces.get(&self.keyspace) else { return };
+        if let Some(keys) = read(&self.spaces).get(&self.keyspace) {
             let KeyRange { start, end } = &self.range;
             let found = keys.range::<Bytes, _>((start.as_ref(), end.as_ref()));
             let keys = found.filter(|(_, (_, rank))| !rank.tombstone).map(|(key, _)| key.clone());
             match self.direction {
-                Direction::Forward => out.extend(keys.take(keys_max)),
-                Direction::Reverse => out.extend(keys.rev().take(keys_max)),
+                Direction::Forward => self.batch.extend(keys.take(keys_max)),
+                Direction::Reverse => self.batch.extend(keys.rev().take(keys_max)),
             }
         }
-        if let Some(last) = out.last() {
+        if let Some(last) = self.batch.last() {
             match self.direction {
                 Direction::Forward => self.range.start = Bound::Excluded(last.clone()),
                 Direction::Reverse => self.range.end = Bound::Excluded(last.clone()),
             }
         }
+        Ok(self.batch.len())
     }
+
+    pub(crate) fn key(&self, n: usize) -> &[u8] {
+        &self.batch[n]
+    }
+
+    pub(crate) fn hint(&self, _: usize) -> Option<(u64, Address)> {
+        None
+    }
+
+    pub(crate) fn note_dead(&mut self, _: usize) {}
 }
 
 /// True when the bounds are crossed or touch without a key between them, which sorted maps do not take.

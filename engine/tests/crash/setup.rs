@@ -59,6 +59,8 @@ pub struct Setup {
     pub mapping: bool,
     pub compression: bool,
     pub checkpoint_threshold_bytes: u64,
+    /// Whether key order is sealed and merged all the time, with its runs in files.
+    pub tiny_runs: bool,
 }
 
 impl Setup {
@@ -73,6 +75,7 @@ impl Setup {
             mapping: tail == TailKind::Mapped || random.percent(75),
             compression: (number / 12).is_multiple_of(2),
             checkpoint_threshold_bytes: random.pick(&[0, 6_000]),
+            tiny_runs: (number / 24).is_multiple_of(2),
         }
     }
 
@@ -84,7 +87,12 @@ impl Setup {
     /// Opens the database; tiny segments bring a trace to the end of one soon.
     pub fn open(&self, vfs: Arc<dyn Vfs>, clock: &Arc<ManualClock>) -> cortenkv::Result<Db> {
         let clock: Arc<ManualClock> = Arc::clone(clock);
-        Db::builder(DIR)
+        let mut builder = Db::builder(DIR);
+        #[cfg(feature = "ordered")]
+        if self.tiny_runs {
+            builder = builder.tiny_runs();
+        }
+        builder
             .durability(self.mode.durability())
             .tail(self.tail)
             .compression(self.compression && cfg!(feature = "snappy"))
@@ -100,7 +108,10 @@ impl Setup {
 
 impl std::fmt::Display for Setup {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Setup { mode, tail, mapping, compression, .. } = self;
-        write!(f, "mode={mode:?} tail={tail:?} mapping={mapping} compression={compression}")
+        let Setup { mode, tail, mapping, compression, tiny_runs, .. } = self;
+        write!(
+            f,
+            "mode={mode:?} tail={tail:?} mapping={mapping} compression={compression} tiny_runs={tiny_runs}"
+        )
     }
 }

@@ -8,7 +8,8 @@
 //!
 //! # Concurrency
 //! An insert reads two published values and locks one partition for a copy of the key. A walk locks a partition for
-//! 32 keys at a time and nothing else. Background work makes a new state beside the present one; one thread at a time
+//! 32 keys at a time and nothing else; if keys came since somebody needed order, it sorts them first, some 1,000 keys at
+//! most where background work keeps up. Background work makes a new state beside the present one; one thread at a time
 //! works on a keyspace, and others pass it by.
 //!
 //! # Failure
@@ -33,7 +34,7 @@ use super::owner::KeyOwner;
 use super::range::KeyRange;
 use super::stats::OrderStats;
 use super::{Direction, KeyCursor, OrderedIndex};
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::reclaim::Grace;
 use crate::sync::atomic::{AtomicUsize, Ordering};
 use crate::sync::{Mutex, Published, lock};
@@ -111,10 +112,7 @@ impl RunsOrdered {
     /// because it comes meanwhile is in the delta.
     ///
     /// # Errors
-    /// Those of the store, and then nothing has changed.
-    ///
-    /// # Panics
-    /// If the keys are not in strict order.
+    /// `InvalidArgument` if the keys are not in strict order, and those of the store. Then nothing has changed.
     pub fn rebuild(
         &self,
         keyspace: u32,
@@ -122,9 +120,14 @@ impl RunsOrdered {
     ) -> Result<()> {
         let options = &self.options;
         self.find_or_add(keyspace).replace_runs(|| {
-            let mut out = LevelBuilder::new();
+            let (mut out, mut last) = (LevelBuilder::new(), None);
             for (key, hint) in keys.filter(|(key, _)| key.len() <= options::KEY_BYTES_MAX) {
+                if last.as_ref() >= Some(&key) {
+                    let context = "the keys of a rebuild must be in strict order";
+                    return Err(Error::new(ErrorKind::InvalidArgument, context));
+                }
                 out.push(&key, hint, options)?;
+                last = Some(key);
             }
             out.finish(options)
         })

@@ -17,6 +17,7 @@ use super::{
 };
 use super::{RecordFields, finish_head};
 use crate::batch::COMMIT_BYTES_MAX;
+use crate::segment::Checksum;
 
 /// Bytes of a group before its records.
 pub(crate) const FRAME_HEADER_BYTES: usize = 24;
@@ -158,6 +159,27 @@ pub(crate) fn parse_frame(
 pub(crate) fn parse_verified_frame(bytes: &[u8]) -> Result<Option<(Frame<'_>, u32)>, FrameFault> {
     let Some((head, frame)) = split_frame(bytes)? else { return Ok(None) };
     Ok(Some((decode_frame(head, frame)?, head.stored_bytes)))
+}
+
+/// The record at the start of `bytes`, which reach to the end of the data: the short way of a random read. `None` for
+/// everything else; what it is, [`parse_frame`] tells.
+#[inline]
+pub(crate) fn read_record(
+    bytes: &[u8],
+    place: Place,
+    checksum: Checksum,
+) -> Option<(u64, RecordFields<'_>)> {
+    let head = HeadWord::read(bytes).filter(|head| head.kind == Kind::Record as u8)?;
+    let frame = bytes.get(..head.stored_bytes as usize)?;
+    let (prefix, body) = frame.split_at_checked(PREFIX_BYTES)?;
+    let seq = u64::from_le_bytes(*prefix.last_chunk()?);
+    let intact =
+        || head.crc == finish_crc(crc32c::crc32c(body), seq, place, head.stored_bytes, head.kind);
+    let possible = seq <= SEQ_MAX && frame.len() <= STORED_BYTES_MAX;
+    if !possible || (checksum == Checksum::Verify && !intact()) {
+        return None;
+    }
+    parse_record(frame)
 }
 
 /// The head word and the bytes that it claims; `None` at the end of the log.

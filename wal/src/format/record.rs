@@ -106,6 +106,7 @@ pub(crate) fn finish_head(unfinished: HeadWord, seq: u64, place: Place) -> HeadW
 }
 
 /// Reads the fields of a record of exactly `bytes` (its stored length), whose checksum was verified by the caller.
+#[inline]
 pub(crate) fn parse_record(bytes: &[u8]) -> Option<(u64, RecordFields<'_>)> {
     let (prefix, mut body) = bytes.split_at_checked(PREFIX_BYTES)?;
     let seq = u64::from_le_bytes(*prefix.last_chunk()?);

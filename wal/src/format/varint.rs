@@ -15,7 +15,19 @@ pub(super) fn encoded_bytes(value: u32) -> usize {
 }
 
 /// Reads a value from the front of `bytes`; `None` when they end early, overflow 32 bits or are not the shortest form.
+#[inline]
 pub(super) fn decode(bytes: &mut &[u8]) -> Option<u32> {
+    // Most lengths are below 128.
+    if let Some((&byte, rest)) = bytes.split_first()
+        && byte < 0x80
+    {
+        *bytes = rest;
+        return Some(u32::from(byte));
+    }
+    decode_long(bytes)
+}
+
+fn decode_long(bytes: &mut &[u8]) -> Option<u32> {
     let mut value = 0_u64;
     for (i, &byte) in bytes.iter().enumerate().take(5) {
         value |= u64::from(byte & 0x7f) << (7 * i);

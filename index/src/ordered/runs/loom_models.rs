@@ -168,3 +168,58 @@ fn a_put_is_not_lost_to_a_split() {
         assert_eq!(model.walk(Direction::Forward).len(), 3, "a key was lost");
     });
 }
+
+/// Two partitions with a key in each.
+fn two_partitions() -> Arc<Model> {
+    let options = RunsOptions {
+        delta_keys_min: usize::MAX,
+        delta_keys_max: usize::MAX,
+        partition_keys_max: 1,
+        partitions_start: 2,
+        ..smallest()
+    };
+    let model = Model::new(options, true);
+    model.index.insert(0, b"0");
+    model.index.insert(0, b"c");
+    model.maintain(1);
+    assert_eq!(model.index.stats().partitions, 2);
+    model
+}
+
+#[test]
+fn a_put_is_not_lost_to_a_join() {
+    loom::model(|| {
+        let model = two_partitions();
+        let writer = Arc::clone(&model);
+        let writer = thread::spawn(move || {
+            writer.put(0);
+            writer.put(1);
+            assert_eq!(writer.walk(Direction::Reverse).len(), 4, "a put was passed over");
+        });
+        let keyspace = model.index.find(0).expect("it is there");
+        let state = keyspace.state.get();
+        state.delta.join(0, |delta| {
+            let delta = std::sync::Arc::new(delta);
+            keyspace.state.set(OrderState { delta, ..(*state).clone() });
+        });
+        writer.join().unwrap();
+        assert_eq!(model.index.stats().partitions, 1);
+        assert_eq!(model.walk(Direction::Forward).len(), 4, "a key was lost");
+    });
+}
+
+/// A key that is live in any case needs no pin, only a partition that is not merged already.
+#[test]
+fn an_insert_without_a_pin_is_not_lost_to_a_merge() {
+    loom::model(|| {
+        let model = Model::new(smallest(), true);
+        model.put(1);
+        model.owner.live[0].store(true, Ordering::Release);
+        let writer = Arc::clone(&model);
+        let writer = thread::spawn(move || writer.index.insert(0, KEYS[0]));
+        model.maintain(4);
+        writer.join().unwrap();
+        model.maintain(8);
+        assert_eq!(model.walk(Direction::Forward), KEYS, "a key was lost");
+    });
+}

@@ -1,0 +1,99 @@
+//! What background work asks of the records to keep key order: which keys are live, and where their records are.
+//!
+//! # Failure
+//! A record that cannot be read may be that of any key: merges keep the keys that it could belong to. A rebuild cannot know
+//! its key; a get of it answers the error, to whoever knows the key.
+
+use std::ops::ControlFlow;
+
+use cortenkv_index::{Hint, KeyBatch, KeyOwner, KeyState, PointIndex};
+
+use super::index::{ours, to_theirs};
+use crate::core::Core;
+use crate::places::Seen;
+use crate::read_many::BATCH_KEYS;
+use crate::record::KeyspaceId;
+use crate::ttl;
+
+/// The keys of a keyspace whose newest record is a put that has not expired, the highest first.
+pub(super) fn live_keys(core: &Core, keyspace: KeyspaceId) -> Vec<(Vec<u8>, Option<Hint>)> {
+    let mut keys = Vec::new();
+    let now_ms = core.now_ms();
+    let _ = core.index.point.for_each(&mut |address| {
+        let address = ours(address);
+        let read = core.read_at(address, |record, _| {
+            let is_live = record.keyspace == keyspace
+                && !record.tombstone
+                && !ttl::is_expired(record.expires_at_ms, now_ms);
+            is_live.then(|| (record.key.to_vec(), record.location.segment))
+        });
+        if let Ok(Some(Some((key, segment)))) = read {
+            keys.push((key, Some(Hint { segment, address: to_theirs(address) })));
+        }
+        ControlFlow::Continue(())
+    });
+    // An entry may be named twice, and a record that could not be read when its successor came stands beside it.
+    keys.sort_unstable_by(|(a, _), (b, _)| b.cmp(a));
+    keys.dedup_by(|(a, hint), (b, kept)| {
+        let is_same = a == b;
+        if is_same && hint != kept {
+            *kept = None;
+        }
+        is_same
+    });
+    keys
+}
+
+/// The database, as merges see it.
+pub(super) struct Owner<'a>(pub(super) &'a Core);
+
+impl KeyOwner for Owner<'_> {
+    fn states(
+        &self,
+        keyspace: u32,
+        keys: &KeyBatch,
+        states: &mut Vec<KeyState>,
+    ) -> cortenkv_index::Result<()> {
+        states.clear();
+        let mut all = keys.iter();
+        let mut chunk = Vec::with_capacity(BATCH_KEYS);
+        while all.len() > 0 {
+            chunk.clear();
+            chunk.extend(all.by_ref().take(BATCH_KEYS));
+            self.chunk_states(keyspace, &chunk, states);
+        }
+        Ok(())
+    }
+}
+
+impl Owner<'_> {
+    fn chunk_states(&self, keyspace: KeyspaceId, keys: &[&[u8]], states: &mut Vec<KeyState>) {
+        let Owner(core) = self;
+        let now_ms = core.now_ms();
+        if core.met_unreadable() {
+            // A key may have several records then; and one that cannot be read may be live.
+            states.extend(keys.iter().map(|key| {
+                match core.find_live(keyspace, key, || now_ms, |_| ()) {
+                    Ok(None) => KeyState::Dead,
+                    Ok(Some(())) | Err(_) => KeyState::Live(None),
+                }
+            }));
+            return;
+        }
+        states.extend(core.find_newest(keyspace, keys)[..keys.len()].iter().map(
+            |seen| match *seen {
+                Seen::Nothing => KeyState::Dead,
+                Seen::Unreadable => KeyState::Live(None),
+                Seen::At(_, rank, expires_at_ms)
+                    if rank.tombstone || ttl::is_expired(expires_at_ms, now_ms) =>
+                {
+                    KeyState::Dead
+                }
+                Seen::At(address, rank, _) => {
+                    let (segment, address) = (rank.location.segment, to_theirs(address));
+                    KeyState::Live(Some(Hint { segment, address }))
+                }
+            },
+        ));
+    }
+}

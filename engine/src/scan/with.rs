@@ -1,0 +1,38 @@
+//! Scans without copies: a closure is shown every entry where it lies.
+
+use std::ops::ControlFlow;
+
+use super::walk::Walk;
+use crate::core::Core;
+use crate::error::Result;
+use crate::parts;
+use crate::range::{Direction, KeyRange};
+use crate::record::KeyspaceId;
+
+impl Core {
+    /// Shows the entries of a range until `f` breaks.
+    pub(crate) fn scan_with<B>(
+        &self,
+        keyspace: KeyspaceId,
+        range: &KeyRange,
+        direction: Direction,
+        mut f: impl FnMut(&[u8], &[u8]) -> ControlFlow<B>,
+    ) -> Result<ControlFlow<B>> {
+        let mut walk = Walk::new(direction);
+        while walk.advance(self, keyspace, range)? {
+            // One pin for all entries whose places were found together.
+            let _pin = parts::pin();
+            loop {
+                let shown =
+                    walk.confirm(self, keyspace, |key, found| f(key, found.record.value))?;
+                if let Some(ControlFlow::Break(answer)) = shown {
+                    return Ok(ControlFlow::Break(answer));
+                }
+                if walk.is_window_over() || !walk.advance(self, keyspace, range)? {
+                    break;
+                }
+            }
+        }
+        Ok(ControlFlow::Continue(()))
+    }
+}

@@ -1,0 +1,152 @@
+//! A segment held for reading: what an index keeps for each segment that it has addresses in.
+//!
+//! # Invariants
+//! A reader keeps the bytes of its segment readable, also when the segment was purged, or the log closed and dropped.
+//!
+//! # Concurrency
+//! Reads of mapped records take no lock and touch no count that readers share; where compressed groups stand before the
+//! record, a shared lock of the list of groups.
+
+use std::fmt;
+use std::ops::Deref;
+use std::sync::Arc;
+
+use crate::error::{ClosedReason, Error, Result};
+use crate::record::RecordRef;
+use crate::segment::{Checksum, Segment};
+use crate::vfs::ForkSentinel;
+
+/// Reads the records of one segment; made by [`Wal::segment`](crate::Wal::segment). Clones share the segment.
+///
+/// ```
+/// use cortenkv_wal::{Batch, Location, RecordRef, Wal, WalOptions};
+/// use std::sync::{Arc, Mutex};
+///
+/// let dir = tempfile::tempdir()?;
+/// let places = Arc::new(Mutex::new(Vec::new()));
+/// let handler = {
+///     let places = Arc::clone(&places);
+///     Arc::new(move |records: &[RecordRef<'_>]| {
+///         places.lock().unwrap().extend(records.iter().map(|record| record.location));
+///     })
+/// };
+/// let (wal, _) = Wal::open(dir.path(), WalOptions::default(), handler)?;
+/// let mut batch = Batch::new();
+/// batch.put(0, b"key", b"value")?;
+/// wal.append(&batch)?;
+///
+/// let Location { segment, offset } = places.lock().unwrap()[0];
+/// let reader = wal.segment(segment).expect("it has a record");
+/// let pinned = reader.read_with(offset, |record| reader.pin(offset, record.value))?;
+/// let pinned = pinned.expect("it is not compressed");
+/// drop((wal, reader));
+/// assert_eq!(*pinned, *b"value");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone)]
+pub struct SegmentReader {
+    segment: Arc<Segment>,
+    sentinel: Arc<ForkSentinel>,
+}
+
+/// Bytes of a record in the mapping of their segment, readable as long as this lives.
+///
+/// In a forked child they must not be looked at: mappings of the log are not inherited.
+#[derive(Clone)]
+pub struct PinnedBytes {
+    segment: Arc<Segment>,
+    offset: u64,
+    len: usize,
+}
+
+impl SegmentReader {
+    pub(crate) fn new(segment: Arc<Segment>, sentinel: Arc<ForkSentinel>) -> Self {
+        SegmentReader { segment, sentinel }
+    }
+
+    /// The id of the segment.
+    #[inline]
+    pub fn id(&self) -> u64 {
+        self.segment.id
+    }
+
+    /// Calls `f` with the record at an offset, its checksum verified; without a copy where the segment is mapped and the
+    /// record not compressed.
+    ///
+    /// # Errors
+    /// `Corruption` when there is no intact record at the offset, `Io` when the file cannot be read, `Closed` in a forked
+    /// child.
+    #[inline]
+    pub fn read_with<R>(&self, offset: u32, f: impl FnOnce(RecordRef<'_>) -> R) -> Result<R> {
+        self.check_fork()?;
+        self.segment.read_with(offset, Checksum::Verify, f)
+    }
+
+    /// As [`SegmentReader::read_with`], but trusts the bytes: faster, and damage to a key or value goes unnoticed. What
+    /// cannot be a record is an error all the same.
+    ///
+    /// # Errors
+    /// As [`SegmentReader::read_with`].
+    #[inline]
+    pub fn read_unverified_with<R>(
+        &self,
+        offset: u32,
+        f: impl FnOnce(RecordRef<'_>) -> R,
+    ) -> Result<R> {
+        self.check_fork()?;
+        self.segment.read_with(offset, Checksum::Trust, f)
+    }
+
+    /// The bytes of the log from a record on, to be prefetched; `None` where they are not mapped or the record is
+    /// compressed.
+    #[inline]
+    pub fn prefetchable(&self, offset: u32) -> Option<&[u8]> {
+        self.segment.mapped_from(offset).map(|(_, bytes)| bytes)
+    }
+
+    /// Keeps bytes of the record that this reader shows at the moment, its key or value, without a copy. `None` where that
+    /// is impossible: the record is not mapped, or comes from a compressed group.
+    pub fn pin(&self, offset: u32, bytes: &[u8]) -> Option<PinnedBytes> {
+        let (stored, from) = self.segment.mapped_from(offset)?;
+        // Only addresses are compared: bytes elsewhere in memory are decompressed or were read by `read_at`.
+        let ahead = bytes.as_ptr().addr().checked_sub(from.as_ptr().addr())?;
+        let is_inside = ahead.checked_add(bytes.len())? <= from.len();
+        is_inside.then(|| PinnedBytes {
+            segment: Arc::clone(&self.segment),
+            offset: u64::from(stored) + ahead as u64,
+            len: bytes.len(),
+        })
+    }
+
+    #[inline]
+    fn check_fork(&self) -> Result<()> {
+        // The mapping is not there in a child.
+        if self.sentinel.is_forked() { Err(Error::closed(ClosedReason::Forked)) } else { Ok(()) }
+    }
+}
+
+impl Deref for PinnedBytes {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        self.segment.mapped_bytes(self.offset, self.len)
+    }
+}
+
+impl fmt::Debug for SegmentReader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SegmentReader").field("segment", &self.id()).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for PinnedBytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PinnedBytes").field("len", &self.len).finish_non_exhaustive()
+    }
+}
+
+const _: () = {
+    const fn shared<T: Send + Sync + 'static>() {}
+    shared::<SegmentReader>();
+    shared::<PinnedBytes>();
+};
