@@ -23,7 +23,7 @@ fn a_replacement_while_the_table_grows() {
 
 /// Look-ups of a key that is replaced in the next table, which one call does not finish.
 fn look_ups_while_it_is_moved_and_replaced() {
-    large_model(|| {
+    model(|| {
         let index = Index::resizing(&[A, FAR, B, MIDDLE]);
         let writer = index.clone();
         let writer = thread::spawn(move || {
