@@ -79,17 +79,17 @@ fn a_helper_and_a_writer() {
     });
 }
 
-/// Two helpers and a reader.
+/// Two helpers and a reader; a call of one of them moves half of the groups.
 fn two_helpers_and_a_reader() {
     large_model(|| {
-        let index = Index::resizing(&[A, FAR]);
+        let index = Index::resizing(&[A, FAR, B, MIDDLE]);
         let helpers =
             [index.clone(), index.clone()].map(|index| thread::spawn(move || index.help()));
         assert_eq!((index.get(A), index.get(FAR)), (Some(1), Some(1)));
         for helper in helpers {
             helper.join().unwrap();
         }
-        index.holds(&[(A, 1), (FAR, 1)]);
+        index.holds(&[(A, 1), (B, 1), (FAR, 1), (MIDDLE, 1)]);
     });
 }
 
