@@ -30,6 +30,9 @@ pub const COMMIT_BYTES_MAX: usize = 32 << 20;
 /// What a commit is charged for a record beside its key and value; at least what the log really needs.
 pub const RECORD_OVERHEAD_BYTES: usize = 64;
 
+/// Installation looks after larger commits by itself, 16 records at a time.
+const PREFETCHED_WRITES_MAX: usize = 4;
+
 /// What must hold of a key for a conditional commit to happen.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Check<'a> {
@@ -52,8 +55,10 @@ pub(crate) struct FailedCheck(pub(crate) usize);
 impl Core {
     /// Commits; returns once the commit is visible and as durable as asked.
     pub(crate) fn commit(&self, writes: &[Write<'_>], asked: Option<Durability>) -> Result<SeqNo> {
+        self.prefetch_entries(writes);
         let durability = self.admit(writes, asked)?;
         let _shared = sync::read(&self.gate);
+        self.prefetch_candidates(writes);
         self.log.append(writes, durability).inspect_err(|error| self.note_failure(error))
     }
 
@@ -108,6 +113,24 @@ impl Core {
                 Expected::Seq(seq) => record.seq == seq,
             })?;
         Ok(held.unwrap_or(matches!(check.expected, Expected::Absent)))
+    }
+
+    /// Asks for the places in the index that a small commit is about to change: while it is encoded and appended they come
+    /// closer, which halves the cost of an overwrite in memory that the caches do not hold.
+    #[inline]
+    fn prefetch_entries(&self, writes: &[Write<'_>]) {
+        if writes.len() <= PREFETCHED_WRITES_MAX {
+            writes.iter().for_each(|write| self.index.prefetch(write.keyspace, write.key));
+        }
+    }
+
+    /// The same for the records that it is about to replace.
+    #[inline]
+    fn prefetch_candidates(&self, writes: &[Write<'_>]) {
+        if writes.len() <= PREFETCHED_WRITES_MAX {
+            let old = writes.iter().filter_map(|write| self.index.guess(write.keyspace, write.key));
+            old.for_each(|address| self.prefetch_record(address));
+        }
     }
 
     /// Refuses what may not or cannot be written, and says how durable it is to be.

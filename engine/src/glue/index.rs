@@ -121,6 +121,18 @@ impl Index {
         self.point.install_batch(entries, &locate, &mut |n, old| announce(n, old), &mut done);
     }
 
+    /// Asks for the memory that the installation of a key needs first.
+    #[inline]
+    pub(crate) fn prefetch(&self, keyspace: KeyspaceId, key: &[u8]) {
+        self.point.prefetch(self.hash(keyspace, key));
+    }
+
+    /// The address that the installation of a key is likely to ask about.
+    #[inline]
+    pub(crate) fn guess(&self, keyspace: KeyspaceId, key: &[u8]) -> Option<Address> {
+        self.point.guess(self.hash(keyspace, key)).map(ours)
+    }
+
     fn new_entry<'a>(&self, (record, address): &Offered<'a>) -> NewEntry<'a> {
         NewEntry {
             hash: self.hash(record.keyspace, record.key),

@@ -161,6 +161,21 @@ impl BucketPoint {
         shard.find(cell, guard, verify)
     }
 
+    /// Asks for the cache line that a look-up of this hash reads first: worth it some 100 ns ahead of an operation.
+    #[inline]
+    pub fn prefetch(&self, hash: u64) {
+        let (shard, cell) = self.locate(hash);
+        prefetch(shard.table(&pin()).home(cell));
+    }
+
+    /// An address that a look-up of this hash is likely to ask about first, if there is one in its first cache line: for
+    /// a prefetch of the record, and for nothing else.
+    #[inline]
+    pub fn guess(&self, hash: u64) -> Option<Address> {
+        let (shard, cell) = self.locate(hash);
+        shard.table(&pin()).guess(cell)
+    }
+
     /// Counts of this moment.
     pub fn stats(&self) -> BucketStats {
         let guard = pin();
