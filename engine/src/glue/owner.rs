@@ -25,10 +25,12 @@ pub(super) fn live_keys(core: &Core, keyspace: KeyspaceId) -> Vec<(Vec<u8>, Opti
             let is_live = record.keyspace == keyspace
                 && !record.tombstone
                 && !ttl::is_expired(record.expires_at_ms, now_ms);
-            is_live.then(|| (record.key.to_vec(), record.location.segment))
+            let lasts = record.expires_at_ms.is_none();
+            is_live.then(|| (record.key.to_vec(), lasts.then_some(record.location.segment)))
         });
         if let Ok(Some(Some((key, segment)))) = read {
-            keys.push((key, Some(Hint { segment, address: to_theirs(address) })));
+            let hint = segment.map(|segment| Hint { segment, address: to_theirs(address) });
+            keys.push((key, hint));
         }
         ControlFlow::Continue(())
     });
@@ -55,18 +57,36 @@ impl KeyOwner for Owner<'_> {
         states: &mut Vec<KeyState>,
     ) -> cortenkv_index::Result<()> {
         states.clear();
-        let mut all = keys.iter();
-        let mut chunk = Vec::with_capacity(BATCH_KEYS);
-        while all.len() > 0 {
+        // Where the hint of the merge before still holds, nobody has to be asked.
+        states.extend((0..keys.len()).map(|n| match keys.hint(n) {
+            Some(hint) if self.still_holds(hint) => KeyState::Live(Some(hint)),
+            _ => KeyState::Dead,
+        }));
+        let asked = |state: &KeyState| *state == KeyState::Dead;
+        let numbers: Vec<usize> = (0..keys.len()).filter(|&n| asked(&states[n])).collect();
+        let (mut chunk, mut answers) = (Vec::with_capacity(BATCH_KEYS), Vec::new());
+        for numbers in numbers.chunks(BATCH_KEYS) {
             chunk.clear();
-            chunk.extend(all.by_ref().take(BATCH_KEYS));
-            self.chunk_states(keyspace, &chunk, states);
+            chunk.extend(numbers.iter().filter_map(|&n| keys.get(n)));
+            answers.clear();
+            self.chunk_states(keyspace, &chunk, &mut answers);
+            for (&n, &answer) in numbers.iter().zip(&answers) {
+                states[n] = answer;
+            }
         }
         Ok(())
     }
 }
 
 impl Owner<'_> {
+    /// True if the record of a hint is the newest of its key still. Hints are given to records that never expire only.
+    fn still_holds(&self, hint: Hint) -> bool {
+        let (Owner(core), address) = (self, ours(hint.address));
+        core.slots.segment(address).is_some_and(|segment| segment.id() == hint.segment)
+            && !core.index.may_be_dead(address)
+            && !core.met_unreadable()
+    }
+
     fn chunk_states(&self, keyspace: KeyspaceId, keys: &[&[u8]], states: &mut Vec<KeyState>) {
         let Owner(core) = self;
         let now_ms = core.now_ms();
@@ -89,7 +109,9 @@ impl Owner<'_> {
                 {
                     KeyState::Dead
                 }
-                Seen::At(address, rank, _) => {
+                // Its death is not announced, so the next merge has to look again.
+                Seen::At(_, _, Some(_)) => KeyState::Live(None),
+                Seen::At(address, rank, None) => {
                     let (segment, address) = (rank.location.segment, to_theirs(address));
                     KeyState::Live(Some(Hint { segment, address }))
                 }

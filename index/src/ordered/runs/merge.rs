@@ -91,7 +91,7 @@ impl Merge {
                 && self.batch.bytes() < KeyBatch::BYTES_MAX
             {
                 let Some(key) = self.sources.key() else { break };
-                self.batch.push(key);
+                self.batch.push_with_hint(key, self.sources.hint());
                 self.sources.step().map_err(Failure::Merge)?;
             }
         }
