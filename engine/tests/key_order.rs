@@ -53,7 +53,7 @@ fn runs_go_to_files_that_go_with_them() {
     assert_eq!(run_files(&dir).len() as u64, stats.run_files);
     assert_eq!(keys(&db).len(), 200);
     drop(db);
-    assert_eq!(run_files(&dir), [PathBuf::new(); 0], "nobody uses them any more");
+    assert!(run_files(&dir).is_empty(), "nobody uses them any more");
 }
 
 // An iterator outlives the handles, and its runs live as long.
@@ -73,7 +73,7 @@ fn a_scan_keeps_its_runs_when_every_handle_is_gone() {
     fs::remove_file(&held[0]).unwrap();
     assert_eq!(scan.by_ref().map(Result::unwrap).count(), 199);
     drop(scan);
-    assert_eq!(run_files(&dir), [PathBuf::new(); 0]);
+    assert!(run_files(&dir).is_empty());
     assert_eq!(keys(&builder(&dir).manual().build().unwrap()).len(), 200);
 }
 
