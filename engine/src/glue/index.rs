@@ -171,6 +171,12 @@ impl Index {
         self.order.keys(keyspace, range, direction)
     }
 
+    /// True if it is known of some records that they are not dead.
+    #[inline]
+    pub(crate) fn knows_dead(&self) -> bool {
+        self.order.knows_dead()
+    }
+
     /// False if the record at an address, the newest of its key at some time, was so still when this was called. True means
     /// nothing.
     #[inline]

@@ -89,6 +89,8 @@ impl Owner<'_> {
                 {
                     KeyState::Dead
                 }
+                // Whoever scans could not tell whether it is there still.
+                Seen::At(..) if !core.index.knows_dead() => KeyState::Live(None),
                 Seen::At(address, rank, _) => {
                     let (segment, address) = (rank.location.segment, to_theirs(address));
                     KeyState::Live(Some(Hint { segment, address }))

@@ -25,6 +25,10 @@ impl KeyOrder {
 
     pub(crate) fn mark_dead(&self, _: Address) {}
 
+    pub(crate) fn knows_dead(&self) -> bool {
+        false
+    }
+
     pub(crate) fn may_be_dead(&self, _: Address) -> bool {
         true
     }

@@ -122,6 +122,10 @@ impl Index {
         Ok(KeyWalk { spaces, keyspace, range, direction, batch: Vec::new() })
     }
 
+    pub(crate) fn knows_dead(&self) -> bool {
+        false
+    }
+
     /// Nothing is kept of records that were replaced.
     pub(crate) fn may_be_dead(&self, _: Address) -> bool {
         true
