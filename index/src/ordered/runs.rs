@@ -8,7 +8,8 @@
 //!
 //! # Concurrency
 //! An insert reads two published values and locks one partition for a copy of the key. A walk locks a partition for
-//! 32 keys at a time and nothing else. Background work makes a new state beside the present one; one thread at a time
+//! 32 keys at a time and nothing else; if keys came since somebody needed order, it sorts them first, some 1,000 keys at
+//! most where background work keeps up. Background work makes a new state beside the present one; one thread at a time
 //! works on a keyspace, and others pass it by.
 //!
 //! # Failure

@@ -16,7 +16,7 @@ pub struct RunsOptions {
     pub store: Arc<dyn RunStore>,
     /// The mutable part of a keyspace is sealed once it holds this many keys (16 Ki)...
     pub delta_keys_min: usize,
-    /// ...or a sixteenth of the keys of the keyspace, if that is more, but at most this many (256 Ki)...
+    /// ...or one in 32 of the keys of the keyspace, if that is more, but at most this many (256 Ki)...
     pub delta_keys_max: usize,
     /// ...or this many bytes (64 MiB).
     pub delta_bytes_max: usize,
@@ -33,9 +33,10 @@ pub struct RunsOptions {
     pub spread_inserts: usize,
     /// With more runs than this some are merged (4).
     pub runs_max: usize,
-    /// Runs of at most this many keys (64 Ki) and 8 MiB stay in memory, larger ones go to the store.
+    /// Runs of at most this many keys (32 Ki) and 4 MiB stay in memory, larger ones go to the store.
     pub ram_run_keys_max: usize,
-    /// A run is cut into pieces of this many keys (1 Mi) or 32 MiB, which are stored one by one.
+    /// A run is cut into pieces of this many keys (128 Ki) or 8 MiB, which are stored one by one: a merge holds
+    /// one of them in memory.
     pub piece_keys_max: usize,
     /// A unit of background work merges about this many keys (4 Ki).
     pub chunk_keys: usize,
@@ -43,13 +44,13 @@ pub struct RunsOptions {
 
 impl RunsOptions {
     /// Bytes of a run that may stay in memory.
-    pub(super) const RAM_RUN_BYTES_MAX: usize = 8 << 20; // LIMIT: memory of runs of long keys.
+    pub(super) const RAM_RUN_BYTES_MAX: usize = 4 << 20; // LIMIT: memory of runs of long keys.
     /// Bytes of a piece of a run.
-    pub(super) const PIECE_BYTES_MAX: usize = 32 << 20; // LIMIT: memory of a merge of long keys.
+    pub(super) const PIECE_BYTES_MAX: usize = 8 << 20; // LIMIT: memory of a merge of long keys.
 
     /// The keys at which a mutable part is sealed, beside runs of so many keys.
     pub(super) fn delta_keys(&self, run_keys: usize) -> usize {
-        (run_keys / 16).min(self.delta_keys_max).max(self.delta_keys_min)
+        (run_keys / 32).min(self.delta_keys_max).max(self.delta_keys_min)
     }
 }
 
@@ -66,8 +67,8 @@ impl Default for RunsOptions {
             partitions_max: 1_024,
             spread_inserts: 4_096,
             runs_max: 4,
-            ram_run_keys_max: 64 << 10,
-            piece_keys_max: 1 << 20,
+            ram_run_keys_max: 32 << 10,
+            piece_keys_max: 128 << 10,
             chunk_keys: 4 << 10,
         }
     }

@@ -202,3 +202,34 @@ fn a_flood_of_keys_in_order_and_at_random_ends_in_few_runs() {
     expected.dedup();
     assert_eq!(walk(&index), expected);
 }
+
+#[test]
+fn a_long_merge_of_runs_keeps_neither_flushes_nor_scans_waiting() {
+    let options = RunsOptions {
+        delta_keys_min: 200,
+        delta_keys_max: 200,
+        partition_keys_max: 100,
+        runs_max: 1,
+        chunk_keys: 16,
+        ..RunsOptions::default()
+    };
+    let (index, owner) = (RunsOrdered::new(options), OneKey::default());
+    let key = |n: u32| n.wrapping_mul(0x9E37_79B1).to_be_bytes().to_vec();
+    let mut old: Vec<_> = (0..20_000).map(key).collect();
+    old.sort();
+    index.rebuild(0, &mut old.iter().map(|key| (key.clone(), None))).expect("in order");
+    let (mut runs_most, mut delta_most) = (0, 0);
+    for n in 20_000..30_000 {
+        index.insert(0, &key(n));
+        // A pin of another test may hold a flush up, and time passes for all alike.
+        while !index.maintain(&owner).expect("intact") && index.stats().sealed_keys > 0 {
+            std::thread::yield_now();
+        }
+        let stats = index.stats();
+        (runs_most, delta_most) = (runs_most.max(stats.runs), delta_most.max(stats.delta_keys));
+    }
+    // The merge of all takes 1,250 units of 16 keys; as many keys, six deltas and more, come meanwhile.
+    assert!((3..=6).contains(&runs_most), "{runs_most} runs");
+    assert!(delta_most < 300, "{delta_most} keys");
+    assert_eq!(walk(&index).len(), 30_000);
+}
