@@ -4,24 +4,27 @@
 //! advance, which counters it has, what its background work is) stays here.
 
 use std::ops::{Bound, ControlFlow};
+use std::path::Path;
+use std::sync::Arc;
 
 use std::time::{Duration, Instant};
 
 use cortenkv_index::{
-    Address, BTreeOrdered, BatchVerify, BucketOptions, BucketPoint, Direction, Guard, KeyBatch,
-    KeyOwner, KeyRange, OrderedIndex, PointIndex, Probe,
+    Address, BatchVerify, BucketOptions, BucketPoint, Direction, Guard, KeyBatch, KeyOwner,
+    KeyRange, OrderedIndex, PointIndex, Probe, RunsOptions, RunsOrdered,
 };
 
 use crate::error::{Context, Error, Result};
+use crate::run_files::RunFiles;
 
 /// The point index that is measured.
 pub type Point = BucketPoint;
 /// Its name in reports.
 pub const POINT_NAME: &str = "bucket";
 /// The ordered index that is measured.
-pub type Order = BTreeOrdered;
+pub type Order = RunsOrdered;
 /// Its name in reports.
-pub const ORDER_NAME: &str = "btree";
+pub const ORDER_NAME: &str = "runs";
 
 /// The keyspace of all keys.
 const KEYSPACE: u32 = 0;
@@ -36,9 +39,16 @@ pub fn new_point(keys: Option<u64>) -> Point {
     BucketPoint::with_options(options).expect("the default number of shards is legal")
 }
 
-/// An empty ordered index.
-pub fn new_order() -> Order {
-    BTreeOrdered::new()
+/// An empty ordered index that keeps its runs in mapped files of a directory, as in the engine.
+pub fn new_order(dir: &Path) -> Order {
+    let mut options = RunsOptions::default();
+    options.store = Arc::new(RunFiles::new(dir));
+    RunsOrdered::new(options)
+}
+
+/// Bytes of an ordered index that are mapped files.
+pub fn mapped_bytes(order: &Order) -> usize {
+    order.stats().mapped_bytes
 }
 
 /// The look-up that a program uses that knows the kind and holds a pin: inlined where the kind has such a one.

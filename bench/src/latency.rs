@@ -43,6 +43,7 @@ impl Latency {
             p95_ns: at(0.95),
             p99_ns: at(0.99),
             p999_ns: at(0.999),
+            p9999_ns: at(0.9999),
             max_ns: self.histogram.max(),
         }
     }
@@ -69,6 +70,9 @@ pub struct LatencySummary {
     pub p99_ns: u64,
     /// One in 1000 took longer.
     pub p999_ns: u64,
+    /// One in 10,000 took longer; 0 in results from before it was kept.
+    #[serde(default)]
+    pub p9999_ns: u64,
     /// The longest.
     pub max_ns: u64,
 }

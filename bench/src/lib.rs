@@ -6,7 +6,8 @@
 //! - [`log_store`] is what a log must do to be measured; [`by_hand`], [`naive`] and [`cortenkv_log`] are logs, and
 //!   [`log_cases`] the work that all of them do. [`counting_vfs`] counts syncs from outside the log.
 //! - [`draw`] says which key comes next: permutations and Zipf's law. [`index_kinds`] makes the indexes that are
-//!   measured over [`computed_records`]; [`counting_alloc`] counts their memory.
+//!   measured over [`computed_records`]; [`counting_alloc`] counts their memory, [`run_files`] keeps runs of keys out
+//!   of it.
 //! - [`suite`] says what a suite is, [`suites`] holds those of this package, [`runner`] runs their cases, each in its
 //!   own process and a fresh directory, [`fsync_rate`] measures the disk of the minute beside durable cases.
 //! - [`machine`] and [`process`] are the facts beside the numbers, [`report`] the JSON lines and tables.
@@ -42,6 +43,7 @@ pub mod machine;
 pub mod naive;
 pub mod process;
 pub mod report;
+pub mod run_files;
 pub mod runner;
 pub mod seed;
 pub mod suite;

@@ -98,6 +98,8 @@ pub use ordered::stats::OrderStats;
 pub use ordered::{Direction, KeyCursor, OrderedIndex};
 pub use point::btree::BTreePoint;
 pub use point::bucket::{BucketOptions, BucketPoint, BucketStats};
+#[cfg(feature = "dashmap")]
+pub use point::dash::DashPoint;
 pub use point::{
     BatchVerify, Entry, ExportPosition, Location, NewEntry, Outcome, PointIndex, Probe, Version,
 };

@@ -14,6 +14,8 @@ use crate::address::Address;
 
 pub(crate) mod btree;
 pub(crate) mod bucket;
+#[cfg(feature = "dashmap")]
+pub(crate) mod dash;
 
 /// What decides between two records of one key: the higher sequence number; on equal numbers the tombstone, then the
 /// record in the newer segment.

@@ -25,6 +25,12 @@ fn model_bucket_agrees_with_the_model() {
     check_point_index(&|| Box::new(BucketPoint::new()));
 }
 
+#[cfg(feature = "dashmap")]
+#[test]
+fn model_dashmap_agrees_with_the_model() {
+    check_point_index(&|| Box::new(cortenkv_index::DashPoint::new()));
+}
+
 #[test]
 fn model_bucket_of_one_shard_agrees_with_the_model() {
     let make = || -> Box<dyn PointIndex> {

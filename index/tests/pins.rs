@@ -7,8 +7,12 @@ use cortenkv_index::{BTreePoint, BucketPoint, Grace, NewEntry, Outcome, PointInd
 // The contract with key order: what a hook did and the change that follows are under one pin, for every kind.
 #[test]
 fn every_kind_runs_the_hook_and_the_change_under_one_pin() {
-    let kinds: [Box<dyn PointIndex>; 2] =
-        [Box::new(BTreePoint::new()), Box::new(BucketPoint::new())];
+    let kinds: Vec<Box<dyn PointIndex>> = vec![
+        Box::new(BTreePoint::new()),
+        Box::new(BucketPoint::new()),
+        #[cfg(feature = "dashmap")]
+        Box::new(cortenkv_index::DashPoint::new()),
+    ];
     for index in kinds {
         let records = Records::new(Hashing::Good);
         let entry = records.append(0, 0, b"key", 1, false);

@@ -16,6 +16,7 @@
     reason = "a developer's tool: files and clock of the machine"
 )]
 
+pub mod asan;
 pub mod bench;
 pub mod check;
 pub mod ci;
@@ -27,6 +28,7 @@ pub mod fuzz;
 pub mod loom;
 pub mod run;
 pub mod shuttle;
+pub mod stress;
 pub mod test;
 pub mod tidy;
 pub mod torture;

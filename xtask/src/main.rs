@@ -6,7 +6,8 @@ use clap::{Parser, Subcommand};
 use xtask::run::Result;
 use xtask::workspace::Workspace;
 use xtask::{
-    bench, check, ci, crash, demo, deny, features, fuzz, loom, shuttle, test, tidy, torture,
+    asan, bench, check, ci, crash, demo, deny, features, fuzz, loom, shuttle, stress, test, tidy,
+    torture,
 };
 
 /// Every developer command of Cortenkv. Each prints the command lines that it runs, stops at the
@@ -36,6 +37,10 @@ enum Command {
     Loom(loom::Options),
     /// Random schedules of whole protocols, by shuttle
     Shuttle(shuttle::Options),
+    /// The point index beside its oracle, for ten million operations or more
+    Stress(stress::Options),
+    /// Suites with unsafe code under AddressSanitizer; needs a nightly toolchain
+    Asan(asan::Options),
     /// Fuzz targets under AddressSanitizer; needs a nightly toolchain and a C++ compiler
     Fuzz(fuzz::Options),
     /// A look around: imports a folder with corten, opens it again, and asks it questions
@@ -74,6 +79,8 @@ fn run(cli: &Cli) -> Result<()> {
         Command::Crash(options) => crash::run(workspace, options),
         Command::Loom(options) => loom::run(workspace, options),
         Command::Shuttle(options) => shuttle::run(workspace, options),
+        Command::Stress(options) => stress::run(workspace, options),
+        Command::Asan(options) => asan::run(workspace, options),
         Command::Fuzz(options) => fuzz::run(workspace, options),
         Command::Demo(options) => demo::run(workspace, options),
         Command::Bench(options) => bench::run(workspace, options),

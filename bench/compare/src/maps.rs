@@ -184,12 +184,13 @@ mod tests {
     use super::*;
     use cortenkv_bench::driver::{self, Load, Simple, Until};
     use map::{Map, Size};
+    use std::path::Path;
     use std::time::Duration;
 
     const SIZE: Size = Size { keys: 3000, threads: 2 };
 
-    fn filled(kind: &dyn MapKind) -> Box<dyn Map> {
-        let map = kind.open(SIZE).unwrap();
+    fn filled(kind: &dyn MapKind, dir: &Path) -> Box<dyn Map> {
+        let map = kind.open(SIZE, dir).unwrap();
         let mut session = map.session(0);
         assert!((0..SIZE.keys).all(|number| session.insert(number)), "{}", kind.name());
         drop(session);
@@ -200,7 +201,8 @@ mod tests {
     #[test]
     fn every_arm_answers_right_and_tells_a_key_that_is_not_there() {
         for kind in kinds() {
-            let (name, map) = (kind.name(), filled(kind.as_ref()));
+            let dir = tempfile::tempdir().unwrap();
+            let (name, map) = (kind.name(), filled(kind.as_ref(), dir.path()));
             let mut session = map.session(0);
             assert!((0..SIZE.keys).all(|number| session.get(number)), "{name}");
             assert!(session.get_batch(&[1, 5, 1, SIZE.keys - 1]), "{name}");
@@ -220,7 +222,8 @@ mod tests {
     #[test]
     fn records_that_are_written_again_mislead_nobody() {
         // Each of two threads writes each of its spare records again more than a hundred times.
-        let map = filled(&Index::Point);
+        let dir = tempfile::tempdir().unwrap();
+        let map = filled(&Index::Point, dir.path());
         let load = Load::closed(2, "replace", Duration::ZERO, Until::Operations(80_000));
         driver::run(&load, |thread| {
             let mut session = map.session(thread);

@@ -18,6 +18,8 @@ use crate::suites::row;
 /// Keys at the end, unless the plan says otherwise.
 const KEYS: u64 = 20_000_000;
 const KEY_BYTES: usize = 16;
+/// The most buckets that a put may move for a resize that is under way.
+const BUCKETS_MOVED_MAX: f64 = 64.0;
 /// How long the background thread sleeps when it found nothing to do.
 const IDLE: Duration = Duration::from_micros(200);
 
@@ -51,6 +53,14 @@ impl Suite for IndexGrowth {
                 text: format!("{}: longest put in milliseconds", row.case),
                 value: latency.max_ns as f64 / 1e6,
                 goal: None,
+            }));
+        }
+        for row in medians {
+            let moved = row.outcome.extra.get("buckets_moved_max").copied();
+            conclusions.extend(moved.map(|moved| Conclusion {
+                text: format!("{}: one put moved {moved} buckets at most; 64 over it", row.case),
+                value: BUCKETS_MOVED_MAX / moved.max(1.0),
+                goal: Some(1.0),
             }));
         }
         let mean = |arm: Arm| Some(row(medians, &arm.name(1))?.latency()?.mean_ns);
@@ -106,7 +116,7 @@ impl Arm {
     fn run(self, threads: usize, context: &CaseContext<'_>) -> Result<Outcome> {
         let keys = context.plan.keys_or(KEYS);
         let point = kinds::new_point(None);
-        let order = (self == Arm::Ordered).then(kinds::new_order);
+        let order = (self == Arm::Ordered).then(|| kinds::new_order(context.dir));
         let cpu = cpu_time();
         let done = AtomicBool::new(false);
         let measured = std::thread::scope(|scope| {

@@ -1,5 +1,6 @@
 //! Bytes of memory per key of the indexes, counted by an allocator, at sizes between and on the steps of growth.
 
+use std::path::Path;
 use std::time::Instant;
 
 use cortenkv_index::{Outcome as Installed, PointIndex};
@@ -106,25 +107,28 @@ impl Arm {
         }
     }
 
-    fn run(self, sizes: &[u64], _context: &CaseContext<'_>) -> Result<Outcome> {
+    fn run(self, sizes: &[u64], context: &CaseContext<'_>) -> Result<Outcome> {
         counting_alloc::start();
         let (start, cpu) = (Instant::now(), cpu_time());
-        let mut filled = Filled::new(self, sizes[0]);
+        let mut filled: Option<Filled> = None;
         let (mut installed, mut per_key) = (0, Vec::new());
         for &size in sizes {
             if self.is_sized {
-                filled = Filled::new(self, size);
+                // The old one goes first: its runs have the names that those of the new one get.
+                drop(filled.take());
             }
+            let filled = filled.get_or_insert_with(|| Filled::new(self, size, context.dir));
             installed += filled.grow_to(size)?;
             per_key.push((size, filled.bytes_per_key()));
         }
         let mut outcome = Outcome::of_pass(installed, start.elapsed(), cpu_time() - cpu);
         let count = per_key.len() as f64;
         let mut add = |name: String, value: f64| outcome.extra.insert(name, value);
-        for (size, [total, order]) in &per_key {
+        for (size, [total, order, mapped]) in &per_key {
             add(format!("bytes_per_key_at_{size}"), *total);
             if self.has_order {
                 add(format!("bytes_per_key_of_order_at_{size}"), *order);
+                add(format!("mapped_bytes_per_key_at_{size}"), *mapped);
             }
         }
         let worst = |part: usize| per_key.iter().map(|(_, bytes)| bytes[part]).fold(0.0, f64::max);
@@ -148,11 +152,11 @@ struct Filled {
 }
 
 impl Filled {
-    fn new(arm: Arm, size: u64) -> Self {
+    fn new(arm: Arm, size: u64, dir: &Path) -> Self {
         let before = counting_alloc::counts();
         let point = kinds::new_point(arm.is_sized.then_some(size));
         let of_point = counting_alloc::counts().since(&before).live_bytes;
-        let order = arm.has_order.then(kinds::new_order);
+        let order = arm.has_order.then(|| kinds::new_order(dir));
         let both = counting_alloc::counts().since(&before).live_bytes;
         let records = ComputedRecords::new(arm.key_bytes);
         Filled { records, point, order, keys: 0, bytes: [of_point, both - of_point] }
@@ -190,9 +194,10 @@ impl Filled {
         }
     }
 
-    /// Of both indexes together, and of the ordered one.
-    fn bytes_per_key(&self) -> [f64; 2] {
+    /// Of both indexes together, of the ordered one, and what that one has in mapped files.
+    fn bytes_per_key(&self) -> [f64; 3] {
         let per_key = |bytes: i64| bytes as f64 / self.keys.max(1) as f64;
-        [per_key(self.bytes[0] + self.bytes[1]), per_key(self.bytes[1])]
+        let mapped = self.order.as_ref().map_or(0, kinds::mapped_bytes) as i64;
+        [per_key(self.bytes[0] + self.bytes[1]), per_key(self.bytes[1]), per_key(mapped)]
     }
 }

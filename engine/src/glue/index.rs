@@ -29,12 +29,14 @@ use crate::stats::IndexStats;
 
 pub(crate) use cortenkv_index::pin;
 
-/// Asks for the first two cache lines of some bytes: what a small record takes.
+/// Asks for the first cache lines of some bytes: what a record of 16 and 100 bytes takes, wherever in a line it starts.
 #[inline]
 pub(crate) fn prefetch(bytes: &[u8]) {
     const LINE_BYTES: usize = 64;
-    for byte in [bytes.first(), bytes.get(LINE_BYTES)].into_iter().flatten() {
-        cortenkv_index::prefetch(byte);
+    for at in [0, LINE_BYTES, 2 * LINE_BYTES] {
+        if let Some(byte) = bytes.get(at) {
+            cortenkv_index::prefetch(byte);
+        }
     }
 }
 

@@ -29,6 +29,7 @@ const A: Key = Key { id: 1, hash: 0x1000 << 48 };
 const SAME_HASH: Key = Key { id: 2, hash: 0x1000 << 48 };
 const B: Key = Key { id: 3, hash: 0x2000 << 48 };
 const FAR: Key = Key { id: 4, hash: 0xF000 << 48 };
+const MIDDLE: Key = Key { id: 5, hash: 0x9000 << 48 };
 
 /// Version 2n and its copy, which is at another address.
 fn place(key: Key, seq: u32, copy: bool) -> Address {

@@ -8,8 +8,10 @@ use super::source::{Class, Source, word_offsets};
 const UNSAFE_FILES: &[&str] = &[
     "bench/compare/src/stores/lmdb.rs",
     "bench/src/counting_alloc.rs",
+    "engine/tests/allocations.rs",
     "index/src/point/bucket/memory.rs",
     "index/src/prefetch.rs",
+    "index/tests/memory.rs",
     "wal/src/vfs/region.rs",
 ];
 

@@ -4,6 +4,7 @@
 //! the engine.
 
 use std::ops::ControlFlow;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::thread::JoinHandle;
@@ -74,7 +75,7 @@ impl MapKind for Index {
         if *self == Index::Batch { BATCH_KEYS } else { 1 }
     }
 
-    fn open(&self, size: Size) -> Result<Box<dyn Map>> {
+    fn open(&self, size: Size, dir: &Path) -> Result<Box<dyn Map>> {
         let before = counting_alloc::counts();
         let records = FlatRecords::new(size.keys + size.threads as u64 * SPARES);
         let bytes_beside = counting_alloc::counts().since(&before).live_bytes;
@@ -82,7 +83,7 @@ impl MapKind for Index {
             keys: size.keys,
             records,
             point: kinds::new_point(None),
-            order: (*self == Index::Ordered).then(kinds::new_order),
+            order: (*self == Index::Ordered).then(|| kinds::new_order(dir)),
             next_seq: AtomicU64::new(size.keys + 1),
             is_closed: AtomicBool::new(false),
         });

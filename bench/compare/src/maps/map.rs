@@ -4,6 +4,7 @@
 //! keeps its keys in memory; an index holds no keys and verifies each hit in the record, which the maps need not do.
 
 use std::hash::{BuildHasher, Hash, Hasher};
+use std::path::Path;
 
 use cortenkv_bench::Result;
 use cortenkv_bench::computed_records::mixed;
@@ -95,8 +96,9 @@ pub trait MapKind: Send + Sync {
         1
     }
 
-    /// An empty map. What is not the map, such as records, is made here and not counted as its memory.
-    fn open(&self, size: Size) -> Result<Box<dyn Map>>;
+    /// An empty map, which may keep files in `dir`. What is not the map, such as records, is made here and not counted
+    /// as its memory.
+    fn open(&self, size: Size, dir: &Path) -> Result<Box<dyn Map>>;
 }
 
 /// The works on single keys.

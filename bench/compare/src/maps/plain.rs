@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::marker::PhantomData;
+use std::path::Path;
 use std::sync::{PoisonError, RwLock};
 
 use cortenkv_bench::Result;
@@ -168,7 +169,7 @@ impl<M: PlainMap> MapKind for Plain<M> {
         M::HAS_ORDER
     }
 
-    fn open(&self, _size: Size) -> Result<Box<dyn Map>> {
+    fn open(&self, _size: Size, _dir: &Path) -> Result<Box<dyn Map>> {
         Ok(Box::new(Open(M::new())))
     }
 }

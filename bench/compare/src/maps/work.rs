@@ -125,7 +125,7 @@ impl<'a> Run<'a> {
         if self.work == Work::Memory {
             return self.count_memory();
         }
-        let map = self.kind.open(self.size)?;
+        let map = self.kind.open(self.size, self.context.dir)?;
         let map = map.as_ref();
         if self.work != Work::Insert {
             self.fill(map, FILL_THREADS)?;
@@ -193,7 +193,7 @@ impl<'a> Run<'a> {
         counting_alloc::start();
         let (start, cpu) = (Instant::now(), cpu_time());
         let before = counting_alloc::counts();
-        let map = self.kind.open(self.size)?;
+        let map = self.kind.open(self.size, self.context.dir)?;
         self.fill(map.as_ref(), self.threads)?;
         map.settle()?;
         let bytes = counting_alloc::counts().since(&before).live_bytes - map.bytes_beside();

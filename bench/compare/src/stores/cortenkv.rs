@@ -4,19 +4,24 @@
 //! SIGKILL (class kernel). Single puts, as everybody else has them. Compression is off as for the others; it would
 //! only concern commits of 4 KiB and more. There is no cache of entries: what is resident is the log, mapped.
 
-use std::ops::ControlFlow;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use cortenkv::{Compression, Db, Durability};
 use cortenkv_bench::log_store::{Class, Promise};
-use cortenkv_bench::{Context, Result};
+use cortenkv_bench::{Context, Error, Result};
 
 use crate::store::{Entries, Key, Role, SeeEntry, SeeValue, SeeValues, Session, Store, StoreKind};
 
 const INTERVAL: Duration = Duration::from_millis(100);
 /// Keys of one `multi_get`.
 const BATCH_KEYS: usize = 16;
+
+/// The index is settled when its figures have not changed for so long: many turns of its background thread.
+const STILL: Duration = Duration::from_millis(300);
+const POLL: Duration = Duration::from_millis(10);
+/// LIMIT: how long settling may take.
+const SETTLE_MAX: Duration = Duration::from_secs(300);
 
 /// How the arm reads and writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -136,7 +141,7 @@ impl Session for OpenSession<'_> {
 
     fn get(&mut self, key: &Key, see: SeeValue<'_>) -> Result<bool> {
         let found = match self.kind {
-            Cortenkv::GetWith => get_with(self.db, key, see),
+            Cortenkv::GetWith => self.db.get_with(key, see).map(|shown| shown.is_some()),
             _ => self.db.get(key).map(|value| value.map(|value| see(&value)).is_some()),
         };
         found.context(|| "cortenkv cannot get".into())
@@ -153,29 +158,25 @@ impl Session for OpenSession<'_> {
     }
 
     fn scan(&mut self, from: &Key, see: SeeEntry<'_>) -> Result<()> {
-        scan_with(self.db, from, see).context(|| "cortenkv cannot scan".into())
+        let scanned = self.db.scan_with::<&[u8], ()>(&from[..].., see);
+        scanned.map(drop).context(|| "cortenkv cannot scan".into())
     }
 }
 
-// The three calls that the engine gets under other names stand here, and nowhere else.
-
-/// The value of a key, shown where it lies.
-fn get_with(db: &Db, key: &Key, see: SeeValue<'_>) -> cortenkv::Result<bool> {
-    Ok(db.get(key)?.map(|value| see(&value)).is_some())
-}
-
-/// Entries from a key on, shown where they lie.
-fn scan_with(db: &Db, from: &Key, see: SeeEntry<'_>) -> cortenkv::Result<()> {
-    for entry in db.range::<&[u8]>(&from[..]..) {
-        let (key, value) = entry?;
-        if let ControlFlow::Break(()) = see(&key, &value) {
-            break;
+/// Everything synced, and the background work of the index done: its figures stand still.
+fn settle(db: &Db) -> Result<()> {
+    db.flush().context(|| "cortenkv cannot flush".into())?;
+    let start = Instant::now();
+    let (mut last, mut since) = (db.stats().index, start);
+    while since.elapsed() < STILL {
+        if start.elapsed() > SETTLE_MAX {
+            return Err(Error::new("the background work of cortenkv does not end"));
+        }
+        std::thread::sleep(POLL);
+        let now = db.stats().index;
+        if now != last {
+            (last, since) = (now, Instant::now());
         }
     }
     Ok(())
-}
-
-/// Everything in the kernel and synced; every merge of the key order and every resize done.
-fn settle(db: &Db) -> Result<()> {
-    db.flush().map(drop).context(|| "cortenkv cannot flush".into())
 }

@@ -2,7 +2,7 @@
 
 use loom::thread;
 
-use super::{A, B, FAR, Index, SAME_HASH, canary, large_model, model};
+use super::{A, B, FAR, Index, MIDDLE, SAME_HASH, canary, large_model, model};
 use crate::Outcome;
 
 /// A replacement in a table that another thread replaces.
@@ -21,10 +21,10 @@ fn a_replacement_while_the_table_grows() {
     });
 }
 
-/// Look-ups of a key that is replaced while its group moves.
+/// Look-ups of a key that is replaced in the next table, which one call does not finish.
 fn look_ups_while_it_is_moved_and_replaced() {
     model(|| {
-        let index = Index::resizing(&[A, FAR]);
+        let index = Index::resizing(&[A, FAR, B, MIDDLE]);
         let writer = index.clone();
         let writer = thread::spawn(move || {
             assert!(matches!(writer.put(A, 2), Outcome::Replaced(_)));
@@ -33,17 +33,17 @@ fn look_ups_while_it_is_moved_and_replaced() {
         let (first, second) = (index.get(A), index.get(A));
         assert!(first.is_some() && first <= second, "{first:?}, then {second:?}");
         writer.join().unwrap();
-        index.holds(&[(A, 2), (FAR, 1)]);
+        index.holds(&[(A, 2), (B, 1), (FAR, 1), (MIDDLE, 1)]);
     });
 }
 
-/// The same in another order of the groups: what was replaced in the next table, which is not the current one yet.
-fn look_ups_of_what_was_replaced_in_the_next_table() {
-    model(|| {
+/// The same while another thread moves groups and finishes.
+fn look_ups_of_what_was_replaced_while_another_finishes() {
+    large_model(|| {
         let index = Index::resizing(&[A, FAR]);
         let other = index.clone();
         let other = thread::spawn(move || other.help());
-        let _ = index.put(A, 2);
+        assert!(matches!(index.put(A, 2), Outcome::Replaced(_)));
         assert_eq!(index.get(A), Some(2), "its own write");
         other.join().unwrap();
         index.holds(&[(A, 2), (FAR, 1)]);
@@ -79,36 +79,34 @@ fn a_helper_and_a_writer() {
     });
 }
 
-/// Two helpers and a reader.
+/// Two helpers and a reader; a call of one of them moves half of the groups.
 fn two_helpers_and_a_reader() {
     large_model(|| {
-        let index = Index::resizing(&[A, FAR]);
+        let index = Index::resizing(&[A, FAR, B, MIDDLE]);
         let helpers =
             [index.clone(), index.clone()].map(|index| thread::spawn(move || index.help()));
         assert_eq!((index.get(A), index.get(FAR)), (Some(1), Some(1)));
         for helper in helpers {
             helper.join().unwrap();
         }
-        index.holds(&[(A, 1), (FAR, 1)]);
+        index.holds(&[(A, 1), (B, 1), (FAR, 1), (MIDDLE, 1)]);
     });
 }
 
-/// An export beside growth.
+/// An export beside growth: what stays is named, what came to the next table before it as well.
 fn an_export_while_the_table_grows() {
     large_model(|| {
-        let index = Index::resizing(&[A, FAR]);
+        let index = Index::resizing(&[A, FAR, B, MIDDLE]);
+        assert_eq!(index.put(SAME_HASH, 1), Outcome::Inserted);
         let other = index.clone();
-        let other = thread::spawn(move || other.put(B, 1));
+        let other = thread::spawn(move || other.put(A, 2));
         let exported = index.exported();
-        for key in [A, FAR] {
+        for key in [B, FAR, MIDDLE, SAME_HASH] {
             let named = exported.iter().any(|address| address.slot() == key.id);
             assert!(named, "{key:?} was there all the time");
         }
-        assert_eq!(other.join().unwrap(), Outcome::Inserted);
-        // What stands in the next table only is exported, too.
-        let named = index.exported().iter().any(|address| address.slot() == B.id);
-        assert!(named, "an entry of the next table is missing");
-        index.holds(&[(A, 1), (B, 1), (FAR, 1)]);
+        assert!(matches!(other.join().unwrap(), Outcome::Replaced(_)));
+        index.holds(&[(A, 2), (B, 1), (FAR, 1), (MIDDLE, 1), (SAME_HASH, 1)]);
     });
 }
 
@@ -142,7 +140,7 @@ fn a_look_up_never_goes_back_while_a_group_moves() {
 
 #[test]
 fn a_look_up_finds_what_the_next_table_holds() {
-    look_ups_of_what_was_replaced_in_the_next_table();
+    look_ups_of_what_was_replaced_while_another_finishes();
 }
 
 #[test]

@@ -20,9 +20,13 @@
 use super::word::TAG_BITS;
 
 /// Slots in a bucket: one cache line.
-pub(super) const BUCKET_SLOTS: usize = if cfg!(loom) { 2 } else { 8 };
+pub(super) const BUCKET_SLOTS: usize = if cfg!(any(loom, shuttle)) { 2 } else { 8 };
 /// Buckets in a group. A key lives in the group of its home bucket, so a group grows by itself.
-pub(super) const GROUP_BUCKETS: usize = if cfg!(loom) { 1 } else { 16 };
+pub(super) const GROUP_BUCKETS: usize = match () {
+    () if cfg!(loom) => 1,
+    () if cfg!(shuttle) => 2,
+    () => 16,
+};
 /// Slots in a group.
 pub(super) const GROUP_SLOTS: usize = BUCKET_SLOTS * GROUP_BUCKETS;
 

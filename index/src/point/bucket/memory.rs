@@ -57,15 +57,18 @@ impl Slot {
 
 /// Slots that begin as [`Word::UNINIT`], each bucket on a cache line of its own.
 pub(super) struct Slots {
-    #[cfg(not(loom))]
+    /// What was allocated; the slots begin at the first cache line in it.
+    #[cfg(not(any(loom, shuttle)))]
+    memory: std::ptr::NonNull<u8>,
+    #[cfg(not(any(loom, shuttle)))]
     start: std::ptr::NonNull<Slot>,
-    #[cfg(not(loom))]
+    #[cfg(not(any(loom, shuttle)))]
     len: usize,
-    #[cfg(loom)]
+    #[cfg(any(loom, shuttle))]
     slots: Box<[Slot]>,
 }
 
-#[cfg(not(loom))]
+#[cfg(not(any(loom, shuttle)))]
 mod zeroed {
     use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
     use std::ops::Deref;
@@ -83,16 +86,20 @@ mod zeroed {
             let layout = Slots::layout(len);
             // SAFETY: the layout is not empty, see `layout`.
             let memory = unsafe { alloc_zeroed(layout) };
-            let Some(start) = NonNull::new(memory.cast::<Slot>()) else {
-                handle_alloc_error(layout)
-            };
-            Slots { start, len }
+            let Some(memory) = NonNull::new(memory) else { handle_alloc_error(layout) };
+            let to_line = memory.addr().get().wrapping_neg() % ALIGN_BYTES;
+            // SAFETY: `layout` has room for that many bytes before the slots.
+            let start = unsafe { memory.add(to_line) }.cast::<Slot>();
+            Slots { memory, start, len }
         }
 
+        /// Room for the slots behind the next cache line. Asking for the alignment itself would cost a pass over all of
+        /// it: the allocator of the system hands out zeroed pages at its own alignment only, and writes zeroes else.
         fn layout(len: usize) -> Layout {
             assert!(len > 0, "a table has slots");
-            let array = Layout::array::<Slot>(len).expect("a table fits the address space");
-            array.align_to(ALIGN_BYTES).expect("a cache line is a legal alignment")
+            let slots = Layout::array::<Slot>(len).expect("a table fits the address space");
+            let size = slots.size() + ALIGN_BYTES - align_of::<Slot>();
+            Layout::from_size_align(size, align_of::<Slot>()).expect("a table fits as well")
         }
 
         pub(in super::super) fn bytes(&self) -> usize {
@@ -104,7 +111,7 @@ mod zeroed {
         type Target = [Slot];
 
         fn deref(&self) -> &[Slot] {
-            // SAFETY: `uninit` allocated `len` slots at `start`, aligned to more than a slot needs, and zeroed: all
+            // SAFETY: `uninit` allocated `len` slots from `start` on, aligned to more than a slot needs, and zeroed: all
             // zeroes is a valid atomic integer. They live as long as `self`, and are only reached through atomics.
             unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.len) }
         }
@@ -113,7 +120,7 @@ mod zeroed {
     impl Drop for Slots {
         fn drop(&mut self) {
             // SAFETY: allocated by `uninit` with the same layout; slots have no destructor; `self` is unique here.
-            unsafe { dealloc(self.start.as_ptr().cast(), Slots::layout(self.len)) };
+            unsafe { dealloc(self.memory.as_ptr(), Slots::layout(self.len)) };
         }
     }
 
@@ -123,7 +130,7 @@ mod zeroed {
     unsafe impl Sync for Slots {}
 }
 
-#[cfg(loom)]
+#[cfg(any(loom, shuttle))]
 impl Slots {
     pub(super) fn uninit(len: usize) -> Slots {
         Slots { slots: (0..len).map(|_| Slot::new(Word::UNINIT)).collect() }
@@ -134,7 +141,7 @@ impl Slots {
     }
 }
 
-#[cfg(loom)]
+#[cfg(any(loom, shuttle))]
 impl std::ops::Deref for Slots {
     type Target = [Slot];
 
@@ -253,7 +260,7 @@ impl<T: Send + Sync + 'static> Link<T> {
     }
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(all(test, not(any(loom, shuttle))))]
 mod tests {
     use super::*;
 
@@ -261,10 +268,27 @@ mod tests {
     fn slots_begin_uninit_on_whole_lines() {
         for len in [8, 128, 8 * 1024] {
             let slots = Slots::uninit(len);
-            assert_eq!((slots.len(), slots.bytes()), (len, len * 8));
+            assert_eq!((slots.len(), slots.bytes()), (len, len * 8 + 56));
             assert!(slots.iter().all(|slot| slot.load() == Word::UNINIT));
             assert_eq!(slots.as_ptr().addr() % 64, 0);
         }
+    }
+
+    /// A table begins under a put: it must not cost a pass over memory that is touched group by group later.
+    #[cfg(target_os = "linux")]
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "what the system says of this process")]
+    fn a_large_table_takes_no_memory_before_it_is_filled() {
+        let resident_bytes = || {
+            let text = std::fs::read_to_string("/proc/self/statm").expect("Linux has it");
+            let pages: usize =
+                text.split(' ').nth(1).and_then(|n| n.parse().ok()).expect("a number");
+            pages * 4096
+        };
+        let before = resident_bytes();
+        let slots = Slots::uninit(64 << 20);
+        let grown = resident_bytes().saturating_sub(before);
+        assert!(grown < slots.bytes() / 8, "{grown} of {} bytes were touched", slots.bytes());
     }
 
     #[test]

@@ -32,7 +32,7 @@ use crate::sync::atomic::Ordering;
 
 /// LIMIT: buckets of the current table that one call of the index reads to move them; more only where a group has an
 /// overflow chain, which needs keys whose hashes collide.
-pub(super) const BUCKETS_MOVED_MAX: u32 = 4 * GROUP_BUCKETS as u32;
+pub(super) const BUCKETS_MOVED_MAX: u32 = if cfg!(loom) { 2 } else { 4 } * GROUP_BUCKETS as u32;
 
 /// The share of its slots that a table may use.
 const LOAD_MAX: f64 = 0.85;
@@ -96,13 +96,9 @@ impl Sizes {
         let groups = self.groups_for(wanted).clamp(least, old.groups_max());
         let fits = (f64::from(groups) * GROUP_SLOTS as f64 * LOAD_MAX) as u64;
         // The largest table stays, but not the slots of what was taken out.
-        let used_max =
-            if groups == old.groups_max() { fits.max(live + live / 4) } else { fits.min(wanted) };
-        // A table that was kept large for a step of shrinking may use what it has.
-        (
-            Geometry::new(groups, self.level),
-            if groups == least { used_max.max(fits) } else { used_max },
-        )
+        let is_largest = groups == old.groups_max();
+        let used_max = if is_largest { fits.max(live + live / 4) } else { fits };
+        (Geometry::new(groups, self.level), used_max)
     }
 }
 

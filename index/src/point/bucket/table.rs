@@ -29,7 +29,7 @@ use crate::reclaim::Guard;
 use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 /// Slots of one overflow block: with its link it fills a cache line.
-pub(super) const BLOCK_SLOTS: usize = if cfg!(loom) { 1 } else { 7 };
+pub(super) const BLOCK_SLOTS: usize = if cfg!(any(loom, shuttle)) { 1 } else { 7 };
 
 /// Slots beyond those of a full group.
 #[repr(align(64))]
