@@ -38,10 +38,10 @@ pub(crate) struct Installer {
     core: OnceLock<Weak<Core>>,
 }
 
-/// The newest record of each key of a replay, in key order.
+/// The newest record of each key of a replay with its expiry, in key order.
 #[derive(Default)]
 pub(crate) struct ReplayTable {
-    newest: BTreeMap<(KeyspaceId, Box<[u8]>), Rank>,
+    newest: BTreeMap<(KeyspaceId, Box<[u8]>), (Rank, Option<u64>)>,
 }
 
 impl Installer {
@@ -78,13 +78,14 @@ impl Installer {
 impl ReplayTable {
     fn absorb<'a>(&mut self, records: impl Iterator<Item = RecordRef<'a>>) {
         for record in records {
+            let offered = (record.rank(), record.expires_at_ms);
             match self.newest.entry((record.keyspace, record.key.into())) {
                 Entry::Vacant(vacant) => {
-                    vacant.insert(record.rank());
+                    vacant.insert(offered);
                 }
                 Entry::Occupied(mut occupied) => {
                     let newest = occupied.get_mut();
-                    *newest = record.rank().max(*newest);
+                    *newest = offered.max(*newest);
                 }
             }
         }
@@ -96,13 +97,13 @@ impl ReplayTable {
     }
 
     fn iter(&self) -> impl Iterator<Item = RecordRef<'_>> {
-        self.newest.iter().map(|((keyspace, key), rank)| RecordRef {
+        self.newest.iter().map(|((keyspace, key), (rank, expires_at_ms))| RecordRef {
             location: rank.location,
             seq: rank.seq,
             keyspace: *keyspace,
             tombstone: rank.tombstone,
+            expires_at_ms: *expires_at_ms,
             // What the index does not keep.
-            expires_at_ms: None,
             in_batch: false,
             key,
             value: &[],
@@ -226,7 +227,10 @@ impl Core {
         while let Some(keyspace) = live.peek().map(|(record, _)| record.keyspace) {
             let next = || live.next_if(|(record, _)| record.keyspace == keyspace);
             let keys = std::iter::from_fn(next);
-            let keys = keys.map(|(record, at)| (record.key, record.location.segment, at));
+            let keys = keys.map(|(record, at)| {
+                let lasts = record.expires_at_ms.is_none();
+                (record.key, lasts.then_some((record.location.segment, at)))
+            });
             self.index.load_order(keyspace, keys)?;
         }
         Ok(())

@@ -1,7 +1,7 @@
 //! The log of an in-memory database: records by location, gone with the process.
 //!
 //! # Layout
-//! Locations count up as on disk, one unit of 16 bytes for each record whatever its size.
+//! Locations count up as on disk, one unit of 8 bytes for each record whatever its size.
 //!
 //! # Invariants
 //! Commits are numbered, stored and installed under one mutex: they are installed in their order.
@@ -27,9 +27,8 @@ use crate::stats::LogStats;
 use crate::sync::{self, lock};
 use crate::ticket::Ticket;
 
-/// No two records start in the same 16 bytes, as dead bits have it.
-const UNIT_BYTES: u32 = 16;
-/// LIMIT: 2^22 records a segment and 2^16 segments: an in-memory database takes 2^38 writes in its life.
+const UNIT_BYTES: u32 = 8;
+/// LIMIT: 2^23 records a segment and 2^16 segments: an in-memory database takes 2^39 writes in its life.
 const SEGMENT_BYTES: u32 = 64 << 20;
 /// A power of two: neighbours in the log are in different shards.
 const SHARDS: usize = 64;

@@ -282,6 +282,11 @@ impl Options {
         }
     }
 
+    /// Whether keys are kept in order.
+    pub(crate) fn is_ordered(&self) -> bool {
+        parts::BUILD.ordered && self.index.ordered != Some(false)
+    }
+
     /// The durability that a single operation asked for, checked.
     pub(crate) fn durability_of(&self, asked: Option<Durability>) -> Result<Durability> {
         match asked {

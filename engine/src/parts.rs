@@ -92,7 +92,7 @@ pub(crate) mod public {
     pub use super::conformance;
     #[cfg(all(feature = "test-util", not(feature = "wal")))]
     pub use super::manual_clock::ManualClock;
-    #[cfg(all(feature = "test-util", feature = "index"))]
+    #[cfg(all(feature = "test-util", feature = "index", not(any(loom, shuttle))))]
     pub use cortenkv_index::{Stop, set_stop_hook};
     #[cfg(all(feature = "test-util", feature = "wal"))]
     pub use cortenkv_wal::TailKind;

@@ -17,7 +17,6 @@ use crate::db::Db;
 use crate::error::{Error, Result};
 use crate::log::Log;
 use crate::options::Durability;
-use crate::parts;
 use crate::range::KeyRange;
 use crate::record::{Change, SeqNo, Write};
 use crate::scan::Scan;
@@ -206,7 +205,7 @@ pub trait StorageEngine: Send + Sync {
 impl StorageEngine for Db {
     fn capabilities(&self) -> Capabilities {
         Capabilities {
-            ordered: parts::BUILD.ordered,
+            ordered: self.core().options.is_ordered(),
             atomic_batch: AtomicScope::Global,
             snapshot: false,
             transaction: false,
@@ -243,10 +242,10 @@ impl StorageEngine for Db {
 
     fn scan(&self, keyspace: KeyspaceId, range: ScanRange) -> Ticket<Box<dyn Cursor>> {
         let core = self.core();
-        let opened = core.check_open().and_then(|()| match parts::BUILD.ordered {
+        let opened = core.check_open().and_then(|()| match core.options.is_ordered() {
             true => Ok(()),
             false => Err(Error::unsupported(
-                "this build keeps no key order; enable the feature `ordered`",
+                "there is no key order: enable the feature `ordered`, and open with `ordered(true)`",
             )),
         });
         Ticket::ready(opened.map(|()| {

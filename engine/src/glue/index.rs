@@ -185,6 +185,12 @@ impl Index {
         self.order.keys(keyspace, range, direction)
     }
 
+    /// True if it is known of some records that they are not dead.
+    #[inline]
+    pub(crate) fn knows_dead(&self) -> bool {
+        self.order.knows_dead()
+    }
+
     /// False if the record at an address, the newest of its key at some time, was so still when this was called. True means
     /// nothing.
     #[inline]
@@ -192,7 +198,8 @@ impl Index {
         self.order.may_be_dead(address)
     }
 
-    /// Takes the keys of a keyspace, in strict order and each with the segment and address of its record, into the empty
+    /// Takes the keys of a keyspace, in strict order and each with the segment and address of its record if that never
+    /// expires, into the empty
     /// order.
     ///
     /// # Errors
@@ -200,7 +207,7 @@ impl Index {
     pub(crate) fn load_order<'k>(
         &self,
         keyspace: KeyspaceId,
-        keys: impl Iterator<Item = (&'k [u8], u64, Address)>,
+        keys: impl Iterator<Item = (&'k [u8], Option<(u64, Address)>)>,
     ) -> Result<()> {
         self.order.load(keyspace, keys)
     }

@@ -40,7 +40,8 @@ pub(crate) struct KeyOrder(Option<Kept>);
 
 struct Kept {
     keys: RunsOrdered,
-    dead: DeadTable,
+    /// `None` for a database in memory, whose segments are countless: there every key is looked up.
+    dead: Option<DeadTable>,
     files: RunFiles,
     /// Inserts since background work last looked, and how many make it look.
     inserts: AtomicU64,
@@ -72,7 +73,7 @@ impl KeyOrder {
         runs.store = files.store();
         KeyOrder(Some(Kept {
             keys: RunsOrdered::new(runs),
-            dead: DeadTable::new(),
+            dead: files.are_on_disk().then(DeadTable::new),
             files,
             inserts: AtomicU64::new(0),
             wake_inserts: if options.tiny_runs { 1 } else { WAKE_INSERTS },
@@ -98,14 +99,15 @@ impl KeyOrder {
             return;
         }
         kept.keys.insert(keyspace, key);
-        kept.inserts.fetch_add(1, Relaxed);
+        // ORDERING: SeqCst, as `Background::wake` says.
+        kept.inserts.fetch_add(1, SeqCst);
     }
 
     /// Marks a record that is about to be replaced, or that came too late.
     #[inline]
     pub(crate) fn mark_dead(&self, address: Address) {
-        if let Some(kept) = &self.0 {
-            kept.dead.set(to_theirs(address));
+        if let Some(dead) = self.dead() {
+            dead.set(to_theirs(address));
         }
     }
 
@@ -115,7 +117,17 @@ impl KeyOrder {
         if planted(Bug::HintTrustedAfterUpdate) {
             return false;
         }
-        self.0.as_ref().is_none_or(|kept| kept.dead.is_set(to_theirs(address)))
+        self.dead().is_none_or(|dead| dead.is_set(to_theirs(address)))
+    }
+
+    #[inline]
+    fn dead(&self) -> Option<&DeadTable> {
+        self.0.as_ref().and_then(|kept| kept.dead.as_ref())
+    }
+
+    /// True if places of records are worth finding: some day one is said not to be dead.
+    pub(crate) fn knows_dead(&self) -> bool {
+        self.dead().is_some()
     }
 
     /// A walk over the candidate keys of a keyspace.
@@ -190,11 +202,11 @@ impl KeyOrder {
     pub(crate) fn load<'k>(
         &self,
         keyspace: KeyspaceId,
-        keys: impl Iterator<Item = (&'k [u8], u64, Address)>,
+        keys: impl Iterator<Item = (&'k [u8], Option<(u64, Address)>)>,
     ) -> Result<()> {
         let Some(kept) = &self.0 else { return Ok(()) };
-        let hint = |segment, address| Some(Hint { segment, address: to_theirs(address) });
-        let mut keys = keys.map(|(key, segment, at)| (key.to_vec(), hint(segment, at)));
+        let hint = |(segment, address)| Hint { segment, address: to_theirs(address) };
+        let mut keys = keys.map(|(key, place)| (key.to_vec(), place.map(hint)));
         Ok(kept.keys.rebuild(keyspace, &mut keys)?)
     }
 
@@ -212,7 +224,7 @@ impl KeyOrder {
             ordered: true,
             order_bytes: stats.ram_bytes as u64,
             order_mapped_bytes: stats.mapped_bytes as u64,
-            dead_bits_bytes: kept.dead.memory_bytes() as u64,
+            dead_bits_bytes: self.dead().map_or(0, DeadTable::memory_bytes) as u64,
             delta_keys: (stats.delta_keys + stats.sealed_keys) as u64,
             partitions: stats.partitions as u64,
             entropy_permille: (stats.entropy * 1e3) as u64,

@@ -109,7 +109,9 @@ impl Owner<'_> {
                 {
                     KeyState::Dead
                 }
-                // Its death is not announced, so the next merge has to look again.
+                // Whoever scans could not tell whether it is there still.
+                Seen::At(..) if !core.index.knows_dead() => KeyState::Live(None),
+                // Its end is not announced, so the next merge has to look again.
                 Seen::At(_, _, Some(_)) => KeyState::Live(None),
                 Seen::At(address, rank, None) => {
                     let (segment, address) = (rank.location.segment, to_theirs(address));

@@ -52,14 +52,16 @@ impl RunFiles {
         let vfs = Arc::clone(&platform.vfs);
         remove_leftovers(vfs.as_ref(), dir);
         let mut seed = [0; 8];
-        let dir = match vfs.fill_random(&mut seed) {
-            Ok(()) => {
-                let next = AtomicU64::new(u64::from_le_bytes(seed));
-                Some(Dir { vfs, path: dir.to_path_buf(), next })
-            }
-            Err(_) => None,
-        };
+        // Without random numbers they start with 0, which is worse and not wrong.
+        let _ = vfs.fill_random(&mut seed);
+        let next = AtomicU64::new(u64::from_le_bytes(seed));
+        let dir = Some(Dir { vfs, path: dir.to_path_buf(), next });
         RunFiles(Arc::new(Store { dir, ..Store::default() }))
+    }
+
+    /// False for a database in memory.
+    pub(crate) fn are_on_disk(&self) -> bool {
+        self.0.dir.is_some()
     }
 
     pub(crate) fn store(&self) -> Arc<dyn RunStore> {

@@ -25,6 +25,10 @@ impl KeyOrder {
 
     pub(crate) fn mark_dead(&self, _: Address) {}
 
+    pub(crate) fn knows_dead(&self) -> bool {
+        false
+    }
+
     pub(crate) fn may_be_dead(&self, _: Address) -> bool {
         true
     }
@@ -36,7 +40,7 @@ impl KeyOrder {
     pub(crate) fn load<'k>(
         &self,
         _: KeyspaceId,
-        _: impl Iterator<Item = (&'k [u8], u64, Address)>,
+        _: impl Iterator<Item = (&'k [u8], Option<(u64, Address)>)>,
     ) -> Result<()> {
         Ok(())
     }

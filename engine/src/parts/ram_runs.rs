@@ -19,6 +19,10 @@ impl RunFiles {
         RunFiles(())
     }
 
+    pub(crate) fn are_on_disk(&self) -> bool {
+        false
+    }
+
     pub(crate) fn store(&self) -> Arc<dyn RunStore> {
         Arc::new(RamRuns)
     }

@@ -130,6 +130,10 @@ impl Index {
         Ok(KeyWalk { spaces, keyspace, range, direction, batch: Vec::new() })
     }
 
+    pub(crate) fn knows_dead(&self) -> bool {
+        false
+    }
+
     /// Nothing is kept of records that were replaced.
     pub(crate) fn may_be_dead(&self, _: Address) -> bool {
         true
@@ -139,7 +143,7 @@ impl Index {
     pub(crate) fn load_order<'k>(
         &self,
         _: KeyspaceId,
-        _: impl Iterator<Item = (&'k [u8], u64, Address)>,
+        _: impl Iterator<Item = (&'k [u8], Option<(u64, Address)>)>,
     ) -> Result<()> {
         Ok(())
     }

@@ -152,6 +152,10 @@ impl Walk {
         let Some(keys) = &self.keys else { return };
         self.window = self.next;
         self.window_len = (self.len - self.next).min(BATCH_KEYS);
+        if !core.index.knows_dead() {
+            // Every place would be asked for again.
+            return;
+        }
         let (places, mut chunk) = (&mut self.places[..self.window_len], [&[][..]; BATCH_KEYS]);
         for (n, place) in places.iter_mut().enumerate() {
             chunk[n] = keys.key(self.window + n);
