@@ -3,8 +3,7 @@
 //!
 //! ThreadSanitizer would need a standard library built with it, so a nightly toolchain with `rust-src`.
 
-use std::path::Path;
-
+use crate::fuzz::nightly_host;
 use crate::run::{Failure, Invocation, Result};
 use crate::workspace::Workspace;
 
@@ -66,11 +65,4 @@ pub fn run(workspace: &Workspace, options: &Options) -> Result<()> {
         .env("CORTEN_OPERATIONS", options.operations)
         .env_opt("CORTEN_SEED", options.seed)
         .run()
-}
-
-/// The platform that the nightly compiler runs on, when there is one.
-fn nightly_host(folder: &Path) -> Option<String> {
-    let version = Invocation::new(folder, "rustup").args(["run", "nightly", "rustc", "-vV"]);
-    let text = version.read().ok()?;
-    text.lines().find_map(|line| line.strip_prefix("host: ")).map(str::to_owned)
 }

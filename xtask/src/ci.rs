@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use crate::run::{Result, seconds};
 use crate::workspace::Workspace;
-use crate::{bench, check, crash, deny, features, fuzz, loom, shuttle, test};
+use crate::{asan, bench, check, crash, deny, features, fuzz, loom, shuttle, stress, test};
 
 /// Seconds that the whole may take on 2 cores, from an empty target folder.
 const BUDGET_SECONDS: u32 = 20 * 60;
@@ -15,6 +15,9 @@ const BUDGET_SECONDS: u32 = 20 * 60;
 /// LIMIT: seconds that each fuzz target may run in CI. Its runs are counted, and take about 15 s on a core of their own;
 /// a machine on which they take longer than this tries fewer inputs, but still the same ones.
 const FUZZ_SECONDS: u64 = 45;
+
+/// Operations of the stress under AddressSanitizer in CI.
+const ASAN_OPERATIONS: u64 = 200_000;
 
 /// One line of the budget.
 struct Step {
@@ -29,15 +32,21 @@ struct Step {
 const STEPS: &[Step] = &[
     step("check", 45, check::run),
     step("deny", 10, deny::run),
-    step("test", 200, test::run),
+    step("test", 240, test::run),
     step("features", 45, |workspace| features::run(workspace, &features::Options { all: false })),
-    step("crash", 270, |workspace| crash::run(workspace, &crash::Options::default())),
-    step("crash --bugs", 90, |workspace| {
+    step("crash", 260, |workspace| crash::run(workspace, &crash::Options::default())),
+    step("crash --bugs", 110, |workspace| {
         crash::run(workspace, &crash::Options { bugs: true, ..Default::default() })
     }),
-    step("loom", 120, |workspace| loom::run(workspace, &loom::Options::default())),
+    step("loom", 130, |workspace| loom::run(workspace, &loom::Options::default())),
     step("shuttle", 60, |workspace| shuttle::run(workspace, &shuttle::Options::default())),
-    step("fuzz", 160, |workspace| {
+    step("stress", 50, |workspace| stress::run(workspace, &stress::Options::default())),
+    step("asan", 60, |workspace| {
+        let options =
+            asan::Options { operations: ASAN_OPERATIONS, if_available: true, ..Default::default() };
+        asan::run(workspace, &options)
+    }),
+    step("fuzz", 110, |workspace| {
         let options = fuzz::Options {
             seconds: FUZZ_SECONDS,
             repeatable: true,
@@ -47,8 +56,6 @@ const STEPS: &[Step] = &[
         fuzz::run(workspace, &options)
     }),
     step("bench-smoke", 70, bench::smoke),
-    // For the models, schedules, stress and sanitizer run of the lock-free index.
-    reserve("index", 120),
     reserve("reserve", 10),
 ];
 

@@ -204,7 +204,7 @@ fn newest(folder: &Path, since: SystemTime) -> Option<PathBuf> {
 }
 
 /// The platform that the nightly compiler runs on, when there is one.
-fn nightly_host(folder: &Path) -> Option<String> {
+pub(crate) fn nightly_host(folder: &Path) -> Option<String> {
     let version = Invocation::new(folder, "rustup").args(["run", "nightly", "rustc", "-vV"]);
     let text = version.read().ok()?;
     text.lines().find_map(|line| line.strip_prefix("host: ")).map(str::to_owned)

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::run::{Failure, Result, seconds};
 use crate::workspace::Workspace;
-use crate::{crash, features, fuzz, loom, shuttle};
+use crate::{crash, features, fuzz, loom, shuttle, stress};
 
 /// The options of `cargo xtask torture`.
 #[derive(Debug, clap::Args)]
@@ -25,6 +25,7 @@ pub struct Options {
 const IMAGES_PER_ROUND: u64 = 1_000_000;
 const KILLS_PER_ROUND: u64 = 2_000;
 const SCHEDULES_PER_ROUND: u64 = 500_000;
+const OPERATIONS_PER_ROUND: u64 = 1_000_000_000;
 const FUZZ_SECONDS_PER_ROUND: u64 = 120;
 const LOOM_BOUND: u32 = 3;
 
@@ -73,6 +74,16 @@ const ROUND: &[Suite] = &[
         },
         replay: |seed| {
             format!("cargo xtask shuttle --seed {seed} --schedules {SCHEDULES_PER_ROUND}")
+        },
+    },
+    Suite {
+        name: "stress",
+        run: |workspace, seed| {
+            let options = stress::Options { operations: OPERATIONS_PER_ROUND, seed: Some(seed) };
+            stress::run(workspace, &options)
+        },
+        replay: |seed| {
+            format!("cargo xtask stress --seed {seed} --operations {OPERATIONS_PER_ROUND}")
         },
     },
     Suite {
