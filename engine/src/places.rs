@@ -1,4 +1,4 @@
-//! Where the newest records of many keys are: what scans and merges ask, 16 keys at a time.
+//! Where the newest records of many keys are, 16 keys at a time: what merges ask, and what scans ask for ahead.
 //!
 //! # Invariants
 //! What is answered was so at some moment of the call. A place that is not marked dead is that of the newest record still
@@ -66,29 +66,18 @@ impl Core {
         placing.seen
     }
 
-    /// Fills in the places of at most [`BATCH_KEYS`] keys that are not known yet, as far as there are any, and asks for the
-    /// memory of all of them.
-    pub(crate) fn find_places(
+    /// Asks for the memory that looking at these keys takes: the records at places that are known, else the entries and the
+    /// records that they are likely to name.
+    pub(crate) fn prefetch_keys<'k>(
         &self,
         keyspace: KeyspaceId,
-        keys: &[&[u8]],
-        places: &mut [Option<Address>],
+        keys: impl Iterator<Item = (&'k [u8], Option<Address>)> + Clone,
     ) {
-        places.iter().flatten().for_each(|&address| self.prefetch_record(address));
-        let (mut unknown, mut numbers) = ([&[][..]; BATCH_KEYS], [0; BATCH_KEYS]);
-        let mut count = 0;
-        for n in (0..keys.len()).filter(|&n| places[n].is_none()) {
-            (unknown[count], numbers[count]) = (keys[n], n);
-            count += 1;
-        }
-        if count == 0 {
-            return;
-        }
-        let seen = self.find_newest(keyspace, &unknown[..count]);
-        for (seen, &n) in seen[..count].iter().zip(&numbers) {
-            if let Seen::At(address, ..) = seen {
-                places[n] = Some(*address);
-            }
-        }
+        let unknown = keys.clone().filter(|(_, place)| place.is_none());
+        unknown.clone().for_each(|(key, _)| self.index.prefetch(keyspace, key));
+        let known = keys.filter_map(|(_, place)| place);
+        known.for_each(|address| self.prefetch_record(address));
+        let guessed = unknown.filter_map(|(key, _)| self.index.guess(keyspace, key));
+        guessed.for_each(|address| self.prefetch_record(address));
     }
 }

@@ -1,10 +1,9 @@
 //! One end of a scan: candidate keys in order, each confirmed as it is shown.
 //!
 //! # Layout
-//! Keys come in batches from the order. Of up to 16 at a time the places of the newest records are found together, from
-//! the hints of the order or from the index, and their memory is asked for. A key is confirmed when its turn comes: if
-//! the record at its place is not marked dead, it is the newest still and is shown where it lies; else the key is looked
-//! up once more.
+//! Keys come in batches from the order, many with a hint where the newest record is. For up to 16 at a time the memory is
+//! asked for that looking at them takes. A key is confirmed when its turn comes: if the record of its hint is not marked
+//! dead, it is the newest still and is shown where it lies; else the key is looked up.
 //!
 //! # Invariants
 //! What is shown was the newest record at the moment of the call, as by a get.
@@ -34,7 +33,7 @@ pub(super) struct Walk {
     len: usize,
     /// The key whose turn comes next.
     next: usize,
-    /// The keys from `window` on whose places were looked for.
+    /// The keys from `window` on whose memory was asked for.
     window: usize,
     window_len: usize,
     places: [Option<Address>; BATCH_KEYS],
@@ -73,7 +72,7 @@ impl Walk {
             return Ok(false);
         }
         if self.next == self.window + self.window_len {
-            self.find_places(core, keyspace);
+            self.prefetch(core, keyspace);
         }
         self.next += 1;
         Ok(true)
@@ -148,7 +147,7 @@ impl Walk {
         Ok(self.len > 0)
     }
 
-    fn find_places(&mut self, core: &Core, keyspace: KeyspaceId) {
+    fn prefetch(&mut self, core: &Core, keyspace: KeyspaceId) {
         let Some(keys) = &self.keys else { return };
         self.window = self.next;
         self.window_len = (self.len - self.next).min(BATCH_KEYS);
@@ -156,14 +155,14 @@ impl Walk {
             // Every place would be asked for again.
             return;
         }
-        let (places, mut chunk) = (&mut self.places[..self.window_len], [&[][..]; BATCH_KEYS]);
+        let places = &mut self.places[..self.window_len];
         for (n, place) in places.iter_mut().enumerate() {
-            chunk[n] = keys.key(self.window + n);
             *place = keys.hint(self.window + n).and_then(|(segment, address)| {
                 let stands = core.slots.segment(address).is_some_and(|at| at.id() == segment);
                 (stands && !core.index.may_be_dead(address)).then_some(address)
             });
         }
-        core.find_places(keyspace, &chunk[..places.len()], places);
+        let window = places.iter().enumerate();
+        core.prefetch_keys(keyspace, window.map(|(n, place)| (keys.key(self.window + n), *place)));
     }
 }
