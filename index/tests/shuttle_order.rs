@@ -6,22 +6,21 @@
 #![cfg(shuttle)]
 #![expect(clippy::disallowed_methods, reason = "a test prints its rate and chooses its seed")]
 
+mod schedules;
+
 use std::sync::Arc;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use cortenkv_index::testkit::{Hashing, Records};
 use cortenkv_index::{
     BTreePoint, Direction, Entry, Hint, KeyBatch, KeyOwner, KeyRange, KeyState, Location,
     OrderedIndex, PointIndex, Result, RunsOptions, RunsOrdered, pin,
 };
+use schedules::{explore, pct};
 use shuttle::rand::Rng;
-use shuttle::scheduler::{PctScheduler, RandomScheduler, Scheduler};
+use shuttle::scheduler::RandomScheduler;
 use shuttle::sync::atomic::{AtomicU64, Ordering};
-use shuttle::{Config, MaxSteps, Runner, thread};
+use shuttle::thread;
 
-const SCHEDULES: usize = 20_000;
-/// Preemptions that a PCT schedule aims at.
-const PCT_DEPTH: usize = 3;
 const KEYS: u8 = 5;
 /// The keys from here on are never deleted.
 const FIXED: u8 = 3;
@@ -150,51 +149,19 @@ fn schedule(writers_pin: bool) {
     assert_eq!(store.walk(Direction::Forward), live, "a key was lost");
 }
 
-fn number(name: &str) -> Option<u64> {
-    let text = std::env::var(name).ok()?;
-    Some(text.parse().unwrap_or_else(|_| panic!("{name} is `{text}`, which is not a number")))
-}
-
-fn seed() -> u64 {
-    number("CORTEN_SEED").unwrap_or_else(|| {
-        SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_micros() as u64 % 1_000_000_007
-    })
-}
-
-/// Runs a share of the schedules, in percent, and prints how many and how fast.
-fn explore<S: Scheduler + 'static>(
-    name: &str,
-    share: usize,
-    scheduler: impl FnOnce(u64, usize) -> S,
-    writers_pin: bool,
-) {
-    let all = number("CORTEN_SCHEDULES").map_or(SCHEDULES, |n| n as usize);
-    let (seed, schedules) = (seed(), (all * share / 100).max(1));
-    println!("{name}: seed {seed}, {schedules} schedules; repeat with CORTEN_SEED={seed}");
-    let mut config = Config::new();
-    config.stack_size = 256 << 10;
-    config.max_steps = MaxSteps::FailAfter(200_000);
-    let started = Instant::now();
-    let ran = Runner::new(scheduler(seed, schedules), config).run(move || schedule(writers_pin));
-    let seconds = started.elapsed().as_secs_f64();
-    println!("{name}: {ran} schedules in {seconds:.1} s ({:.0}/s)", ran as f64 / seconds);
-}
-
 #[test]
 fn no_key_is_lost_or_passed_over() {
-    explore("order", 60, RandomScheduler::new_from_seed, true);
+    explore("order", 60, RandomScheduler::new_from_seed, || schedule(true));
 }
 
 #[test]
 fn no_key_is_lost_when_few_preemptions_are_placed_badly() {
-    let pct = |seed, schedules| PctScheduler::new_from_seed(seed, PCT_DEPTH, schedules);
-    explore("order, PCT", 40, pct, true);
+    explore("order, PCT", 40, pct, || schedule(true));
 }
 
 #[test]
 #[should_panic(expected = "a key was")]
 fn canary_writers_without_a_pin_lose_a_key() {
     // A writer that is stopped for as long as a flush takes: random schedules hardly ever do that.
-    let pct = |seed, schedules| PctScheduler::new_from_seed(seed, PCT_DEPTH, schedules);
-    explore("canary", 100, pct, false);
+    explore("canary", 100, pct, || schedule(false));
 }

@@ -12,23 +12,19 @@
 
 #[path = "shuttle_point/history.rs"]
 mod history;
+mod schedules;
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use cortenkv_index::{Address, BucketOptions, BucketPoint, PointIndex};
 use history::{History, KEYS, Operation, STABLE, probe};
+use schedules::pct;
 use shuttle::rand::{Rng, thread_rng};
-use shuttle::scheduler::{PctScheduler, RandomScheduler, Scheduler};
-use shuttle::{Config, MaxSteps, Runner, thread};
-
-const SCHEDULES: usize = 20_000;
-
-/// Preemptions that a PCT schedule aims at.
-const PCT_DEPTH: usize = 3;
+use shuttle::scheduler::{RandomScheduler, Scheduler};
+use shuttle::thread;
 
 const THREADS: u64 = 4;
 
@@ -45,36 +41,15 @@ struct Setting {
 /// Resizes of all schedules of this process.
 static RESIZES: AtomicU64 = AtomicU64::new(0);
 
-fn number(name: &str) -> Option<u64> {
-    let text = std::env::var(name).ok()?;
-    Some(text.parse().unwrap_or_else(|_| panic!("{name} is `{text}`, which is not a number")))
-}
-
-fn seed() -> u64 {
-    number("CORTEN_SEED").unwrap_or_else(|| {
-        SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_micros() as u64 % 1_000_000_007
-    })
-}
-
-/// Runs a share of the schedules, in percent, and prints how many and how fast.
+/// Runs a share of the schedules, in percent, and makes sure that shards were resized in them.
 fn explore<S: Scheduler + 'static>(
     name: &str,
     share: usize,
     scheduler: impl FnOnce(u64, usize) -> S,
     setting: Setting,
 ) {
-    let all = number("CORTEN_SCHEDULES").map_or(SCHEDULES, |n| n as usize);
-    let (seed, schedules) = (seed(), (all * share / 100).max(1));
-    println!("{name}: seed {seed}, {schedules} schedules; repeat with CORTEN_SEED={seed}");
-    let mut config = Config::new();
-    config.stack_size = 256 << 10;
-    config.max_steps = MaxSteps::FailAfter(200_000);
-    let started = Instant::now();
-    let ran = Runner::new(scheduler(seed, schedules), config).run(move || schedule(setting));
-    let seconds = started.elapsed().as_secs_f64();
-    let resizes = RESIZES.load(Ordering::Relaxed);
-    println!("{name}: {ran} schedules in {seconds:.1} s ({:.0}/s)", ran as f64 / seconds);
-    assert!(resizes > 0, "no schedule resized anything");
+    schedules::explore(name, share, scheduler, move || schedule(setting));
+    assert!(RESIZES.load(Ordering::Relaxed) > 0, "no schedule resized anything");
 }
 
 fn schedule(setting: Setting) {
@@ -180,8 +155,7 @@ fn each_key_is_a_register_while_the_shard_shrinks() {
 
 #[test]
 fn each_key_is_a_register_when_few_preemptions_are_placed_badly() {
-    let scheduler = |seed, schedules| PctScheduler::new_from_seed(seed, PCT_DEPTH, schedules);
-    explore("changing, PCT", 25, scheduler, CHANGING);
+    explore("changing, PCT", 25, pct, CHANGING);
 }
 
 /// Each in a process of its own: a bug stays planted.
@@ -193,7 +167,6 @@ fn canary_seeded_bugs_of_the_protocols_are_caught() {
         assert!(cortenkv_index::bugs::plant(&bug), "there is no bug {bug}");
         for setting in [GROWING, CHANGING, SHRINKING] {
             explore(&bug, 50, RandomScheduler::new_from_seed, setting);
-            let pct = |seed, schedules| PctScheduler::new_from_seed(seed, PCT_DEPTH, schedules);
             explore(&bug, 50, pct, setting);
         }
         return;
