@@ -139,6 +139,9 @@ impl Core {
                 if failed {
                     return Probe::Other;
                 }
+                // All lines of a small record at once: else the second is only asked for when the first has told the
+                // length.
+                self.prefetch_record(address);
                 match self.look_at(address, keyspace, key, &now_ms, &mut show) {
                     Ok(Some(Look::Other)) => Probe::Other,
                     Ok(Some(Look::Shown(rank, shown))) => {
@@ -177,8 +180,6 @@ impl Core {
         now_ms: impl Fn() -> u64,
         show: impl FnOnce(Found<'_>) -> R,
     ) -> Result<Option<Look<R>>> {
-        // All lines of a small record at once: else the second is only asked for when the first has told the length.
-        self.prefetch_record(address);
         self.read_at(address, |record, source| {
             if record.key != key || record.keyspace != keyspace {
                 return Look::Other;
