@@ -2,7 +2,10 @@
 //!
 //! Keys compare byte by byte, a shorter one before its extensions; the empty key is the lowest of all.
 
+use std::cmp::Ordering;
 use std::ops::{Bound, RangeBounds};
+
+use super::Direction;
 
 /// A range of keys that owns its bounds. Any bounds are legal; crossed ones hold no key.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -75,6 +78,43 @@ impl KeyRange {
     /// Leaves only the keys before `key`.
     pub(crate) fn end_before(&mut self, key: &[u8]) {
         self.end = Bound::Excluded(key.into());
+    }
+
+    /// True if a walk that comes to the key has left the range.
+    #[inline]
+    pub(crate) fn is_past(&self, key: &[u8], direction: Direction) -> bool {
+        match (direction, self.end(), self.start()) {
+            (Direction::Forward, Bound::Unbounded, _)
+            | (Direction::Reverse, _, Bound::Unbounded) => false,
+            (Direction::Forward, Bound::Included(end), _) => compare(key, end).is_gt(),
+            (Direction::Forward, Bound::Excluded(end), _) => compare(key, end).is_ge(),
+            (Direction::Reverse, _, Bound::Included(start)) => compare(key, start).is_lt(),
+            (Direction::Reverse, _, Bound::Excluded(start)) => compare(key, start).is_le(),
+        }
+    }
+}
+
+/// Compares two keys. The first words decide mostly, which costs less than a call.
+#[inline]
+pub(crate) fn compare(mut a: &[u8], mut b: &[u8]) -> Ordering {
+    for _ in 0..2 {
+        let Some((first_a, rest_a)) = a.split_first_chunk() else { break };
+        let Some((first_b, rest_b)) = b.split_first_chunk() else { break };
+        let (word_a, word_b) = (u64::from_be_bytes(*first_a), u64::from_be_bytes(*first_b));
+        if word_a != word_b {
+            return word_a.cmp(&word_b);
+        }
+        (a, b) = (rest_a, rest_b);
+    }
+    a.cmp(b)
+}
+
+/// Compares two keys in the sense of a direction: the one that a walk meets first is less.
+#[inline]
+pub(crate) fn compare_along(direction: Direction, a: &[u8], b: &[u8]) -> Ordering {
+    match direction {
+        Direction::Forward => compare(a, b),
+        Direction::Reverse => compare(b, a),
     }
 }
 

@@ -174,6 +174,7 @@ impl<'a> Block<'a> {
             (previous, start) = (start, end);
             decoded.ends[n] = end as u32;
         }
+        decoded.len = start;
         decoded.hints = *self.file.get(self.hints_at()..)?.first_chunk()?;
         (at == self.end).then_some(())
     }
@@ -185,6 +186,7 @@ pub(super) struct Decoded {
     /// Initialised throughout, and longer than its content by at least [`CHUNK`].
     bytes: Vec<u8>,
     ends: [u32; BLOCK_KEYS as usize],
+    len: usize,
     hints: Hints,
 }
 
@@ -193,6 +195,7 @@ impl Decoded {
         Decoded {
             bytes: Vec::new(),
             ends: Default::default(),
+            len: 0,
             hints: [0; BLOCK_KEYS as usize * HINT_BYTES],
         }
     }
@@ -202,6 +205,20 @@ impl Decoded {
     pub(super) fn get(&self, n: usize) -> &[u8] {
         let start = if n == 0 { 0 } else { self.ends[n - 1] };
         &self.bytes[start as usize..self.ends[n] as usize]
+    }
+
+    /// The keys `first..end`: their bytes, their ends, and what the ends are counted from.
+    #[inline]
+    pub(super) fn part(&self, first: usize, end: usize) -> (&[u8], &[u32], usize) {
+        let start = if first == 0 { 0 } else { self.ends[first - 1] as usize };
+        let ends = &self.ends[first..end];
+        (&self.bytes[start..ends.last().map_or(start, |end| *end as usize)], ends, start)
+    }
+
+    /// The bytes of the keys that were decoded last.
+    #[inline]
+    pub(super) fn len(&self) -> usize {
+        self.len
     }
 
     /// The hint of a key; `None` if it has none, or one that no builder writes.
