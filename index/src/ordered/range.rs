@@ -86,36 +86,51 @@ impl KeyRange {
         match (direction, self.end(), self.start()) {
             (Direction::Forward, Bound::Unbounded, _)
             | (Direction::Reverse, _, Bound::Unbounded) => false,
-            (Direction::Forward, Bound::Included(end), _) => compare(key, end).is_gt(),
-            (Direction::Forward, Bound::Excluded(end), _) => compare(key, end).is_ge(),
-            (Direction::Reverse, _, Bound::Included(start)) => compare(key, start).is_lt(),
-            (Direction::Reverse, _, Bound::Excluded(start)) => compare(key, start).is_le(),
+            (Direction::Forward, Bound::Included(end), _) => key > end,
+            (Direction::Forward, Bound::Excluded(end), _) => key >= end,
+            (Direction::Reverse, _, Bound::Included(start)) => key < start,
+            (Direction::Reverse, _, Bound::Excluded(start)) => key <= start,
         }
     }
 }
 
-/// Compares two keys. The first words decide mostly, which costs less than a call.
-#[inline]
-pub(crate) fn compare(mut a: &[u8], mut b: &[u8]) -> Ordering {
-    for _ in 0..2 {
-        let Some((first_a, rest_a)) = a.split_first_chunk() else { break };
-        let Some((first_b, rest_b)) = b.split_first_chunk() else { break };
-        let (word_a, word_b) = (u64::from_be_bytes(*first_a), u64::from_be_bytes(*first_b));
-        if word_a != word_b {
-            return word_a.cmp(&word_b);
-        }
-        (a, b) = (rest_a, rest_b);
-    }
-    a.cmp(b)
+/// A key with its first 16 bytes as a number, zeros behind its end: a lower number means a lower key, equal ones
+/// decide nothing.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Headed<'a> {
+    pub(crate) head: u128,
+    pub(crate) key: &'a [u8],
 }
 
-/// Compares two keys in the sense of a direction: the one that a walk meets first is less.
-#[inline]
-pub(crate) fn compare_along(direction: Direction, a: &[u8], b: &[u8]) -> Ordering {
-    match direction {
-        Direction::Forward => compare(a, b),
-        Direction::Reverse => compare(b, a),
+impl<'a> Headed<'a> {
+    #[inline]
+    pub(crate) fn new(key: &'a [u8]) -> Self {
+        Headed { head: head_of(key), key }
     }
+
+    /// Compares in the sense of a direction: the key that a walk meets first is less.
+    #[inline]
+    pub(crate) fn compare(self, other: Headed<'_>, direction: Direction) -> Ordering {
+        let order = match self.head.cmp(&other.head) {
+            Ordering::Equal => self.key.cmp(other.key),
+            decided => decided,
+        };
+        match direction {
+            Direction::Forward => order,
+            Direction::Reverse => order.reverse(),
+        }
+    }
+}
+
+/// The first 16 bytes of a key, see [`Headed`].
+#[inline]
+pub(crate) fn head_of(key: &[u8]) -> u128 {
+    if let Some(first) = key.first_chunk() {
+        return u128::from_be_bytes(*first);
+    }
+    let mut bytes = [0; 16];
+    bytes[..key.len()].copy_from_slice(key);
+    u128::from_be_bytes(bytes)
 }
 
 /// The lowest key that is above every key with this prefix; `None` if there is none, that is for the empty prefix and

@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::ordered::Direction;
 use crate::ordered::batch::KeyBatch;
 use crate::ordered::hint::Hint;
-use crate::ordered::range::{KeyRange, compare_along};
+use crate::ordered::range::{Headed, KeyRange};
 
 /// The block number of a cursor that stands before the first key.
 const BEFORE: u32 = u32::MAX;
@@ -61,6 +61,12 @@ impl RunCursor {
         (self.live != 0).then(|| self.decoded.get(self.place as usize))
     }
 
+    /// The key with its first bytes as a number.
+    #[inline]
+    pub(crate) fn headed(&self) -> Option<Headed<'_>> {
+        (self.live != 0).then(|| self.decoded.headed(self.place as usize))
+    }
+
     /// The hint of the key, if it has one.
     #[inline]
     pub(crate) fn hint(&self) -> Option<Hint> {
@@ -81,7 +87,7 @@ impl RunCursor {
     pub(crate) fn ahead(
         &self,
         (direction, range): (Direction, &KeyRange),
-        limit: Option<&[u8]>,
+        limit: Option<Headed<'_>>,
         keys_max: usize,
     ) -> Ahead {
         let mut rest = match direction {
@@ -97,9 +103,9 @@ impl RunCursor {
                 break;
             }
             let (place, bit) = first_of(rest, direction);
-            let is_before =
-                |limit| compare_along(direction, self.decoded.get(place), limit).is_lt();
-            if !limit.is_none_or(is_before) {
+            if let Some(limit) = limit
+                && self.decoded.headed(place).compare(limit, direction).is_ge()
+            {
                 break;
             }
             (keys, rest) = (keys | bit, rest & !bit);

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::super::Direction;
 use super::super::batch::KeyBatch;
 use super::super::hint::Hint;
-use super::super::range::KeyRange;
+use super::super::range::{Headed, KeyRange};
 use super::super::run::{Ahead, RamRuns, Run, RunBuilder, RunCursor};
 use super::options::RunsOptions;
 use crate::error::Result;
@@ -113,6 +113,11 @@ impl LevelCursor {
     }
 
     #[inline]
+    pub(super) fn headed(&self) -> Option<Headed<'_>> {
+        self.run.headed()
+    }
+
+    #[inline]
     pub(super) fn hint(&self) -> Option<Hint> {
         self.run.hint()
     }
@@ -126,7 +131,7 @@ impl LevelCursor {
     pub(super) fn take(
         &mut self,
         range: &KeyRange,
-        limit: Option<&[u8]>,
+        limit: Option<Headed<'_>>,
         keys_max: usize,
         batch: &mut KeyBatch,
     ) -> Result<(u32, Places)> {

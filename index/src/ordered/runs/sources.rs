@@ -15,7 +15,7 @@ use std::sync::Arc;
 use super::super::Direction;
 use super::super::batch::KeyBatch;
 use super::super::hint::Hint;
-use super::super::range::{KeyRange, compare_along};
+use super::super::range::{Headed, KeyRange};
 use super::delta::Delta;
 use super::level::{LevelCursor, Places};
 use super::state::OrderState;
@@ -61,14 +61,14 @@ impl DeltaCursor {
     fn take(
         &mut self,
         range: &KeyRange,
-        limit: Option<&[u8]>,
+        limit: Option<Headed<'_>>,
         keys_max: usize,
         batch: &mut KeyBatch,
     ) -> u32 {
         let is_full = batch.bytes() + self.batch.bytes() >= KeyBatch::BYTES_MAX;
         let most = self.at.saturating_add(if is_full { 1 } else { keys_max });
         let is_before =
-            |key| limit.is_none_or(|limit| compare_along(self.direction, key, limit).is_lt());
+            |key| limit.is_none_or(|limit| Headed::new(key).compare(limit, self.direction).is_lt());
         let mut to = self.at;
         while to < most && self.batch.get(to).is_some_and(is_before) {
             to += 1;
@@ -172,6 +172,14 @@ impl Source {
         }
     }
 
+    #[inline]
+    fn headed(&self) -> Option<Headed<'_>> {
+        match self {
+            Source::Delta(delta) => delta.key().map(Headed::new),
+            Source::Level(_, level) => level.headed(),
+        }
+    }
+
     fn hint(&self) -> Option<Hint> {
         match self {
             Source::Delta(_) => None,
@@ -185,7 +193,7 @@ impl Source {
     fn take(
         &mut self,
         range: &KeyRange,
-        limit: Option<&[u8]>,
+        limit: Option<Headed<'_>>,
         keys_max: usize,
         batch: &mut KeyBatch,
     ) -> Result<Span> {
@@ -273,7 +281,7 @@ impl Sources {
                     let Ok([first, second]) = self.all.get_disjoint_mut([first, second]) else {
                         return Ok(());
                     };
-                    first.take(&self.range, second.key(), left, batch)?
+                    first.take(&self.range, second.headed(), left, batch)?
                 }
             };
             if span.keys > 0 {
@@ -323,14 +331,14 @@ impl Sources {
     #[inline]
     fn settle_first(&mut self) {
         let Some(&first) = self.order.first() else { return };
-        let Some(key) = self.all[first].key() else {
+        let Some(key) = self.all[first].headed() else {
             self.order.remove(0);
             return;
         };
         let mut at = 0;
         while let Some(&next) = self.order.get(at + 1)
-            && let Some(other) = self.all[next].key()
-            && match compare_along(self.direction, other, key) {
+            && let Some(other) = self.all[next].headed()
+            && match other.compare(key, self.direction) {
                 Ordering::Less => true,
                 Ordering::Equal => next < first,
                 Ordering::Greater => false,
