@@ -115,10 +115,13 @@ impl KeyBatch {
     }
 
     /// Appends a key; for cursors.
+    #[inline]
     pub fn push_with_hint(&mut self, key: &[u8], hint: Option<Hint>) {
         self.bytes.extend_from_slice(key);
         if hint.is_some() {
-            self.hints.resize(self.ends.len(), None);
+            if self.hints.len() < self.ends.len() {
+                self.hints.resize(self.ends.len(), None);
+            }
             self.hints.push(hint);
         }
         self.ends.push(self.bytes.len());

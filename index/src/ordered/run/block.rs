@@ -180,9 +180,11 @@ impl<'a> Block<'a> {
             at += length;
             (previous, start) = (start, end);
             decoded.ends[n] = end as u32;
-            let surplus = 8 * HEAD.saturating_sub(shared + length) as u32;
-            decoded.heads[n] =
-                head.swap_bytes().checked_shr(surplus).unwrap_or(0) << (surplus % u128::BITS);
+            decoded.heads[n] = head.swap_bytes();
+            if shared + length < HEAD {
+                let surplus = 8 * (HEAD - shared - length) as u32;
+                decoded.heads[n] &= u128::MAX.checked_shl(surplus).unwrap_or(0);
+            }
         }
         decoded.len = start;
         decoded.hints = *self.file.get(self.hints_at()..)?.first_chunk()?;
@@ -218,6 +220,12 @@ impl Decoded {
     pub(super) fn get(&self, n: usize) -> &[u8] {
         let start = if n == 0 { 0 } else { self.ends[n - 1] };
         &self.bytes[start as usize..self.ends[n] as usize]
+    }
+
+    /// Its first bytes as a number.
+    #[inline]
+    pub(super) fn head(&self, n: usize) -> u128 {
+        self.heads[n]
     }
 
     /// The same with its first bytes as a number.

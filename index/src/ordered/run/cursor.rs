@@ -104,7 +104,7 @@ impl RunCursor {
             }
             let (place, bit) = first_of(rest, direction);
             if let Some(limit) = limit
-                && self.decoded.headed(place).compare(limit, direction).is_ge()
+                && !self.is_before(place, limit, direction)
             {
                 break;
             }
@@ -120,6 +120,15 @@ impl RunCursor {
         Ahead { block: self.block, keys }
     }
 
+    #[inline]
+    fn is_before(&self, place: usize, limit: Headed<'_>, direction: Direction) -> bool {
+        let head = self.decoded.head(place);
+        if head == limit.head {
+            return self.decoded.headed(place).compare(limit, direction).is_lt();
+        }
+        (head < limit.head) == (direction == Direction::Forward)
+    }
+
     /// The current key alone.
     pub(crate) fn current(&self) -> Ahead {
         Ahead { block: self.block, keys: self.live & 1 << self.place }
@@ -130,7 +139,9 @@ impl RunCursor {
         let mut keys = ahead.keys;
         let hint = |place| self.decoded.hint(place, &self.run.segments);
         let is_gapless = |keys: u32| ((keys >> keys.trailing_zeros()) + 1).is_power_of_two();
-        if direction == Direction::Forward && keys != 0 && is_gapless(keys) {
+        // A few keys cost less one by one.
+        let is_large = keys.count_ones() > 3;
+        if direction == Direction::Forward && is_large && is_gapless(keys) {
             let (first, end) = (keys.trailing_zeros() as usize, keys.ilog2() as usize + 1);
             let (bytes, ends, from) = self.decoded.part(first, end);
             batch.extend(bytes, ends, from, (first..end).map(hint));

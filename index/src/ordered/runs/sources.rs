@@ -156,6 +156,10 @@ impl Span {
 }
 
 /// One sorted source.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "most sources are runs; a box would cost each seek an allocation"
+)]
 enum Source {
     /// Partitions, sealed or not.
     Delta(DeltaCursor),
