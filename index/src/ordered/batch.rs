@@ -4,11 +4,11 @@ use super::hint::Hint;
 
 /// A reusable buffer of keys, filled by [`KeyCursor::next_batch`](super::KeyCursor::next_batch): three allocations for
 /// any number of keys.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default)]
 pub struct KeyBatch {
     bytes: Vec<u8>,
     ends: Vec<usize>,
-    /// One for each key, as far as the last key that has one.
+    /// One for each key, at least as far as the last key that has one.
     hints: Vec<Option<Hint>>,
 }
 
@@ -71,16 +71,71 @@ impl KeyBatch {
         self.push_with_hint(key, None);
     }
 
+    /// Appends keys that stand one behind the other in `bytes`, with a hint for each. `ends` counts from `from`, where
+    /// the first key starts.
+    #[inline]
+    pub(crate) fn extend(
+        &mut self,
+        bytes: &[u8],
+        ends: &[u32],
+        from: usize,
+        hints: impl ExactSizeIterator<Item = Option<Hint>>,
+    ) {
+        let base = self.bytes.len().wrapping_sub(from);
+        self.extend_hints(hints);
+        self.bytes.extend_from_slice(bytes);
+        self.ends.extend(ends.iter().map(|&end| base.wrapping_add(end as usize)));
+    }
+
+    /// Appends a part of another batch, whose keys have no hints.
+    pub(crate) fn extend_from_batch(&mut self, other: &KeyBatch, from: usize, to: usize) {
+        let Some((start, end)) = other.start(from).zip(other.start(to)) else { return };
+        let base = self.bytes.len().wrapping_sub(start);
+        self.bytes.extend_from_slice(&other.bytes[start..end]);
+        self.ends.extend(other.ends[from..to].iter().map(|&end| base.wrapping_add(end)));
+    }
+
+    /// Where a key starts, or the one behind the last would.
+    fn start(&self, n: usize) -> Option<usize> {
+        n.checked_sub(1).map_or(Some(0), |before| self.ends.get(before).copied())
+    }
+
+    fn extend_hints(&mut self, hints: impl ExactSizeIterator<Item = Option<Hint>>) {
+        if self.hints.len() < self.ends.len() {
+            self.hints.resize(self.ends.len(), None);
+        }
+        self.hints.extend(hints);
+    }
+
+    /// Makes room for so many keys and bytes.
+    pub(crate) fn reserve(&mut self, keys: usize, bytes: usize) {
+        self.ends.reserve(keys);
+        self.hints.reserve(keys);
+        self.bytes.reserve(bytes);
+    }
+
     /// Appends a key; for cursors.
+    #[inline]
     pub fn push_with_hint(&mut self, key: &[u8], hint: Option<Hint>) {
         self.bytes.extend_from_slice(key);
         if hint.is_some() {
-            self.hints.resize(self.ends.len(), None);
+            if self.hints.len() < self.ends.len() {
+                self.hints.resize(self.ends.len(), None);
+            }
             self.hints.push(hint);
         }
         self.ends.push(self.bytes.len());
     }
 }
+
+impl PartialEq for KeyBatch {
+    fn eq(&self, other: &Self) -> bool {
+        let is_same = |n| self.hint(n) == other.hint(n);
+        self.bytes == other.bytes && self.ends == other.ends && (0..self.len()).all(is_same)
+    }
+}
+
+impl Eq for KeyBatch {}
 
 #[cfg(test)]
 mod tests {

@@ -2,7 +2,10 @@
 //!
 //! Keys compare byte by byte, a shorter one before its extensions; the empty key is the lowest of all.
 
+use std::cmp::Ordering;
 use std::ops::{Bound, RangeBounds};
+
+use super::Direction;
 
 /// A range of keys that owns its bounds. Any bounds are legal; crossed ones hold no key.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -76,6 +79,58 @@ impl KeyRange {
     pub(crate) fn end_before(&mut self, key: &[u8]) {
         self.end = Bound::Excluded(key.into());
     }
+
+    /// True if a walk that comes to the key has left the range.
+    #[inline]
+    pub(crate) fn is_past(&self, key: &[u8], direction: Direction) -> bool {
+        match (direction, self.end(), self.start()) {
+            (Direction::Forward, Bound::Unbounded, _)
+            | (Direction::Reverse, _, Bound::Unbounded) => false,
+            (Direction::Forward, Bound::Included(end), _) => key > end,
+            (Direction::Forward, Bound::Excluded(end), _) => key >= end,
+            (Direction::Reverse, _, Bound::Included(start)) => key < start,
+            (Direction::Reverse, _, Bound::Excluded(start)) => key <= start,
+        }
+    }
+}
+
+/// A key with its first 16 bytes as a number, zeros behind its end: a lower number means a lower key, equal ones
+/// decide nothing.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Headed<'a> {
+    pub(crate) head: u128,
+    pub(crate) key: &'a [u8],
+}
+
+impl<'a> Headed<'a> {
+    #[inline]
+    pub(crate) fn new(key: &'a [u8]) -> Self {
+        Headed { head: head_of(key), key }
+    }
+
+    /// Compares in the sense of a direction: the key that a walk meets first is less.
+    #[inline]
+    pub(crate) fn compare(self, other: Headed<'_>, direction: Direction) -> Ordering {
+        let order = match self.head.cmp(&other.head) {
+            Ordering::Equal => self.key.cmp(other.key),
+            decided => decided,
+        };
+        match direction {
+            Direction::Forward => order,
+            Direction::Reverse => order.reverse(),
+        }
+    }
+}
+
+/// The first 16 bytes of a key, see [`Headed`].
+#[inline]
+pub(crate) fn head_of(key: &[u8]) -> u128 {
+    if let Some(first) = key.first_chunk() {
+        return u128::from_be_bytes(*first);
+    }
+    let mut bytes = [0; 16];
+    bytes[..key.len()].copy_from_slice(key);
+    u128::from_be_bytes(bytes)
 }
 
 /// The lowest key that is above every key with this prefix; `None` if there is none, that is for the empty prefix and

@@ -36,7 +36,7 @@ use std::sync::atomic::{AtomicU16, AtomicU32, AtomicU64, Ordering};
 
 use block::Block;
 pub(crate) use build::RunBuilder;
-pub(crate) use cursor::RunCursor;
+pub(crate) use cursor::{Ahead, RunCursor};
 use format::{BLOCK_KEYS, FENCE_BYTES, GROUP_BLOCKS, Group, Layout, SEGMENT_BYTES, corruption};
 pub use store::{RamRuns, RunBytes, RunStore};
 

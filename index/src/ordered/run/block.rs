@@ -19,6 +19,7 @@ use super::format::{
 };
 use crate::address::Address;
 use crate::ordered::hint::Hint;
+use crate::ordered::range::Headed;
 
 const HINT_PRESENT: u64 = 1 << 39;
 const HINT_SEGMENT_SHIFT: u32 = 23;
@@ -28,6 +29,9 @@ const HINT_UNITS: u64 = (1 << HINT_SEGMENT_SHIFT) - 1;
 const HEAD: usize = 16;
 /// Bytes that a rest is copied by; the buffer has this much room behind its last key.
 const CHUNK: usize = 32;
+
+/// The least size of the buffer.
+const BYTES_MIN: usize = 512;
 
 /// The bytes of the lengths of a full block if each takes one.
 const SHORT_LENGTHS_BYTES: usize = 2 * BLOCK_KEYS as usize;
@@ -147,6 +151,10 @@ impl<'a> Block<'a> {
     /// have to wait until the two stores that wrote them are through.
     pub(super) fn decode(&self, decoded: &mut Decoded) -> Option<()> {
         let (lengths, mut at) = self.lengths()?;
+        // No key ends behind `most`: their lengths are in the sum, and each is checked against its bound below.
+        let sum: u32 = lengths.iter().map(|[shared, length]| shared + length).sum();
+        let most = (sum as usize).min(BLOCK_KEYS as usize * KEY_BYTES_MAX);
+        decoded.reserve(most);
         let (mut previous, mut start, mut head) = (0, 0, 0u128);
         for (n, [shared, length]) in lengths.into_iter().enumerate().take(self.keys as usize) {
             let (shared, length) = (shared as usize, length as usize);
@@ -155,7 +163,6 @@ impl<'a> Block<'a> {
                 return None;
             }
             let end = start + shared + length;
-            decoded.reserve(end);
             if shared < HEAD
                 && length <= CHUNK
                 && let Some(rest) = self.file[at..].first_chunk::<CHUNK>()
@@ -173,7 +180,13 @@ impl<'a> Block<'a> {
             at += length;
             (previous, start) = (start, end);
             decoded.ends[n] = end as u32;
+            decoded.heads[n] = head.swap_bytes();
+            if shared + length < HEAD {
+                let surplus = 8 * (HEAD - shared - length) as u32;
+                decoded.heads[n] &= u128::MAX.checked_shl(surplus).unwrap_or(0);
+            }
         }
+        decoded.len = start;
         decoded.hints = *self.file.get(self.hints_at()..)?.first_chunk()?;
         (at == self.end).then_some(())
     }
@@ -185,6 +198,9 @@ pub(super) struct Decoded {
     /// Initialised throughout, and longer than its content by at least [`CHUNK`].
     bytes: Vec<u8>,
     ends: [u32; BLOCK_KEYS as usize],
+    /// See [`Headed`].
+    heads: [u128; BLOCK_KEYS as usize],
+    len: usize,
     hints: Hints,
 }
 
@@ -193,6 +209,8 @@ impl Decoded {
         Decoded {
             bytes: Vec::new(),
             ends: Default::default(),
+            heads: Default::default(),
+            len: 0,
             hints: [0; BLOCK_KEYS as usize * HINT_BYTES],
         }
     }
@@ -202,6 +220,32 @@ impl Decoded {
     pub(super) fn get(&self, n: usize) -> &[u8] {
         let start = if n == 0 { 0 } else { self.ends[n - 1] };
         &self.bytes[start as usize..self.ends[n] as usize]
+    }
+
+    /// Its first bytes as a number.
+    #[inline]
+    pub(super) fn head(&self, n: usize) -> u128 {
+        self.heads[n]
+    }
+
+    /// The same with its first bytes as a number.
+    #[inline]
+    pub(super) fn headed(&self, n: usize) -> Headed<'_> {
+        Headed { head: self.heads[n], key: self.get(n) }
+    }
+
+    /// The keys `first..end`: their bytes, their ends, and what the ends are counted from.
+    #[inline]
+    pub(super) fn part(&self, first: usize, end: usize) -> (&[u8], &[u32], usize) {
+        let start = if first == 0 { 0 } else { self.ends[first - 1] as usize };
+        let ends = &self.ends[first..end];
+        (&self.bytes[start..ends.last().map_or(start, |end| *end as usize)], ends, start)
+    }
+
+    /// The bytes of the keys that were decoded last.
+    #[inline]
+    pub(super) fn len(&self) -> usize {
+        self.len
     }
 
     /// The hint of a key; `None` if it has none, or one that no builder writes.
@@ -227,7 +271,7 @@ impl Decoded {
 
     #[cold]
     fn grow(&mut self, bytes: usize) {
-        self.bytes.resize((bytes + CHUNK).next_power_of_two(), 0);
+        self.bytes.resize((bytes + CHUNK).next_power_of_two().max(BYTES_MIN), 0);
     }
 
     /// Copies bytes of the run, a whole chunk if `length` is below that: what follows overwrites the surplus.

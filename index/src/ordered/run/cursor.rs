@@ -7,7 +7,10 @@ use super::block::Decoded;
 use super::format::BLOCK_KEYS;
 use super::{Run, malformed};
 use crate::error::{Error, Result};
+use crate::ordered::Direction;
+use crate::ordered::batch::KeyBatch;
 use crate::ordered::hint::Hint;
+use crate::ordered::range::{Headed, KeyRange};
 
 /// The block number of a cursor that stands before the first key.
 const BEFORE: u32 = u32::MAX;
@@ -58,6 +61,12 @@ impl RunCursor {
         (self.live != 0).then(|| self.decoded.get(self.place as usize))
     }
 
+    /// The key with its first bytes as a number.
+    #[inline]
+    pub(crate) fn headed(&self) -> Option<Headed<'_>> {
+        (self.live != 0).then(|| self.decoded.headed(self.place as usize))
+    }
+
     /// The hint of the key, if it has one.
     #[inline]
     pub(crate) fn hint(&self) -> Option<Hint> {
@@ -70,6 +79,91 @@ impl RunCursor {
     /// The position of the key; the number of keys if there is none.
     pub(crate) fn position(&self) -> u32 {
         if self.live == 0 { self.run.layout.keys } else { self.block * BLOCK_KEYS + self.place }
+    }
+
+    /// The current block and the keys in it, a bit each, from the current one on that come before `limit` and in the
+    /// range, at most `keys_max`.
+    #[inline]
+    pub(crate) fn ahead(
+        &self,
+        (direction, range): (Direction, &KeyRange),
+        limit: Option<Headed<'_>>,
+        keys_max: usize,
+    ) -> Ahead {
+        let mut rest = match direction {
+            Direction::Forward => self.live & (u32::MAX << self.place),
+            Direction::Reverse => self.live & (u32::MAX >> (31 - self.place)),
+        };
+        let mut keys = 0;
+        if limit.is_none() && rest.count_ones() as usize <= keys_max {
+            (keys, rest) = (rest, 0);
+        }
+        for _ in 0..keys_max {
+            if rest == 0 {
+                break;
+            }
+            let (place, bit) = first_of(rest, direction);
+            if let Some(limit) = limit
+                && !self.is_before(place, limit, direction)
+            {
+                break;
+            }
+            (keys, rest) = (keys | bit, rest & !bit);
+        }
+        while keys != 0 {
+            let (place, bit) = last_of(keys, direction);
+            if !range.is_past(self.decoded.get(place), direction) {
+                break;
+            }
+            keys &= !bit;
+        }
+        Ahead { block: self.block, keys }
+    }
+
+    #[inline]
+    fn is_before(&self, place: usize, limit: Headed<'_>, direction: Direction) -> bool {
+        let head = self.decoded.head(place);
+        if head == limit.head {
+            return self.decoded.headed(place).compare(limit, direction).is_lt();
+        }
+        (head < limit.head) == (direction == Direction::Forward)
+    }
+
+    /// The current key alone.
+    pub(crate) fn current(&self) -> Ahead {
+        Ahead { block: self.block, keys: self.live & 1 << self.place }
+    }
+
+    /// Appends keys of the current block to a batch, with their hints.
+    pub(crate) fn copy(&self, ahead: Ahead, direction: Direction, batch: &mut KeyBatch) {
+        let mut keys = ahead.keys;
+        let hint = |place| self.decoded.hint(place, &self.run.segments);
+        let is_gapless = |keys: u32| ((keys >> keys.trailing_zeros()) + 1).is_power_of_two();
+        // A few keys cost less one by one.
+        let is_large = keys.count_ones() > 3;
+        if direction == Direction::Forward && is_large && is_gapless(keys) {
+            let (first, end) = (keys.trailing_zeros() as usize, keys.ilog2() as usize + 1);
+            let (bytes, ends, from) = self.decoded.part(first, end);
+            batch.extend(bytes, ends, from, (first..end).map(hint));
+            return;
+        }
+        while keys != 0 {
+            let (place, bit) = first_of(keys, direction);
+            batch.push_with_hint(self.decoded.get(place), hint(place));
+            keys &= !bit;
+        }
+    }
+
+    /// Moves to the last of these keys of the current block.
+    #[inline]
+    pub(crate) fn pass(&mut self, ahead: Ahead, direction: Direction) {
+        self.place = last_of(ahead.keys, direction).0 as u32;
+    }
+
+    /// The bytes of all keys of the current block.
+    #[inline]
+    pub(crate) fn block_bytes(&self) -> usize {
+        self.decoded.len()
     }
 
     /// Moves to the next key, from before the first to the first.
@@ -156,6 +250,49 @@ impl RunCursor {
 
     fn stand_at(&mut self, block: u32) {
         (self.block, self.live, self.place) = (block, 0, 0);
+    }
+}
+
+/// Some keys of one block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Ahead {
+    block: u32,
+    /// A bit for each key.
+    keys: u32,
+}
+
+impl Ahead {
+    pub(crate) fn len(self) -> u32 {
+        self.keys.count_ones()
+    }
+
+    /// The position of the `n`th of the keys in the sense of a direction.
+    pub(crate) fn position(self, n: u32, direction: Direction) -> Option<u32> {
+        let mut keys = self.keys;
+        for _ in 0..n.min(BLOCK_KEYS) {
+            if keys != 0 {
+                keys &= !first_of(keys, direction).1;
+            }
+        }
+        (keys != 0).then(|| self.block * BLOCK_KEYS + first_of(keys, direction).0 as u32)
+    }
+}
+
+/// The place of the first of some keys in the sense of a direction, and its bit.
+#[inline]
+fn first_of(keys: u32, direction: Direction) -> (usize, u32) {
+    let place = match direction {
+        Direction::Forward => keys.trailing_zeros(),
+        Direction::Reverse => keys.ilog2(),
+    };
+    (place as usize, 1 << place)
+}
+
+#[inline]
+fn last_of(keys: u32, direction: Direction) -> (usize, u32) {
+    match direction {
+        Direction::Forward => first_of(keys, Direction::Reverse),
+        Direction::Reverse => first_of(keys, Direction::Forward),
     }
 }
 

@@ -6,11 +6,11 @@
 //!   in the partition, or finds it frozen and goes to the state that was published before the freezing.
 
 use std::cmp::Ordering;
+use std::ops::Bound;
 use std::sync::Arc;
 
 use super::super::Direction;
 use super::super::batch::KeyBatch;
-use super::super::range::KeyRange;
 use super::keys::{Keys, prefix_of};
 use crate::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use crate::sync::{Mutex, lock};
@@ -75,13 +75,13 @@ impl Partition {
     /// See [`Keys::copy`].
     pub(super) fn copy(
         &self,
-        range: &KeyRange,
+        bounds: (Bound<&[u8]>, Bound<&[u8]>),
         direction: Direction,
         keys_max: usize,
         out: &mut KeyBatch,
     ) {
         let mut inner = lock(&self.inner);
-        inner.keys.copy((range.start(), range.end()), direction, keys_max, out);
+        inner.keys.copy(bounds, direction, keys_max, out);
         self.count(&inner.keys);
     }
 

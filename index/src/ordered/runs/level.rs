@@ -7,9 +7,10 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use super::super::Direction;
+use super::super::batch::KeyBatch;
 use super::super::hint::Hint;
-use super::super::range::KeyRange;
-use super::super::run::{RamRuns, Run, RunBuilder, RunCursor};
+use super::super::range::{Headed, KeyRange};
+use super::super::run::{Ahead, RamRuns, Run, RunBuilder, RunCursor};
 use super::options::RunsOptions;
 use crate::error::Result;
 
@@ -46,19 +47,20 @@ impl Level {
         self.pieces.iter().map(|piece| piece.run.mapped_bytes()).sum()
     }
 
-    /// Lets later walks pass over a key.
-    pub(super) fn skip(&self, place: Place) {
-        if let Some(piece) = self.pieces.get(place.piece as usize) {
-            piece.run.skip(place.position);
+    /// Lets later walks pass over the `n`th of some keys.
+    pub(super) fn skip(&self, places: Places, n: u32, direction: Direction) {
+        let piece = self.pieces.get(places.piece as usize);
+        if let Some((piece, position)) = piece.zip(places.keys.position(n, direction)) {
+            piece.run.skip(position);
         }
     }
 }
 
-/// Where a key stands in a level.
+/// Where some keys stand in a level: in one block of a piece.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Place {
+pub(super) struct Places {
     piece: u32,
-    position: u32,
+    keys: Ahead,
 }
 
 /// A walk over the keys of a level that are not skipped.
@@ -111,12 +113,43 @@ impl LevelCursor {
     }
 
     #[inline]
+    pub(super) fn headed(&self) -> Option<Headed<'_>> {
+        self.run.headed()
+    }
+
+    #[inline]
     pub(super) fn hint(&self) -> Option<Hint> {
         self.run.hint()
     }
 
-    pub(super) fn place(&self) -> Place {
-        Place { piece: self.piece as u32, position: self.run.position() }
+    /// Appends the current key and what follows in its block to a batch, as far as that comes before `limit` and is in
+    /// the range, and goes on behind. Returns how many keys these are, and their places.
+    ///
+    /// # Errors
+    /// `Corruption` if the next block is damaged.
+    #[inline]
+    pub(super) fn take(
+        &mut self,
+        range: &KeyRange,
+        limit: Option<Headed<'_>>,
+        keys_max: usize,
+        batch: &mut KeyBatch,
+    ) -> Result<(u32, Places)> {
+        let is_full = batch.bytes() + self.run.block_bytes() >= KeyBatch::BYTES_MAX;
+        let keys_max = if is_full { 1 } else { keys_max };
+        let keys = self.run.ahead((self.direction, range), limit, keys_max);
+        let places = Places { piece: self.piece as u32, keys };
+        if keys.len() > 0 {
+            self.run.copy(keys, self.direction, batch);
+            self.run.pass(keys, self.direction);
+            self.step()?;
+        }
+        Ok((keys.len(), places))
+    }
+
+    /// Where the current key stands.
+    pub(super) fn places(&self) -> Places {
+        Places { piece: self.piece as u32, keys: self.run.current() }
     }
 
     /// Goes on to the next key.

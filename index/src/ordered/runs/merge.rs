@@ -12,7 +12,6 @@ use super::super::Direction;
 use super::super::batch::KeyBatch;
 use super::super::owner::{KeyOwner, KeyState};
 use super::super::range::KeyRange;
-use super::cursor::open;
 use super::delta::Delta;
 use super::level::{Level, LevelBuilder};
 use super::options::RunsOptions;
@@ -55,10 +54,9 @@ impl Merge {
     /// `Corruption` if a run is damaged.
     pub(super) fn new(sealed: Option<Arc<Delta>>, inputs: Vec<Arc<Level>>) -> Result<Merge> {
         let parts = OrderState { delta: Arc::default(), sealed, levels: inputs.clone() };
-        let sources = open(&parts, &KeyRange::all(), Direction::Forward)?;
         Ok(Merge {
             inputs,
-            sources: Sources::new(sources, Direction::Forward),
+            sources: Sources::open(&parts, KeyRange::all(), Direction::Forward)?,
             out: LevelBuilder::new(),
             batch: KeyBatch::new(),
             states: Vec::new(),
@@ -87,13 +85,8 @@ impl Merge {
         options: &RunsOptions,
     ) -> Result<bool, Failure> {
         if self.batch.is_empty() {
-            while self.batch.len() < options.chunk_keys.max(1)
-                && self.batch.bytes() < KeyBatch::BYTES_MAX
-            {
-                let Some(key) = self.sources.key() else { break };
-                self.batch.push_with_hint(key, self.sources.hint());
-                self.sources.step().map_err(Failure::Merge)?;
-            }
+            let keys_max = options.chunk_keys.max(1);
+            self.sources.fill(keys_max, &mut self.batch, |_| {}).map_err(Failure::Merge)?;
         }
         if self.batch.is_empty() {
             return Ok(true);
@@ -114,7 +107,7 @@ impl Merge {
             }
         }
         self.batch.clear();
-        Ok(self.sources.key().is_none())
+        Ok(self.sources.is_at_end())
     }
 
     /// Stores the rest.

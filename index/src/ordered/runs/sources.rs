@@ -1,5 +1,9 @@
 //! The merge of sorted sources: partitions that change, sealed ones, and runs, into one walk without duplicates.
 //!
+//! # Invariants
+//! `order` names the sources that are not at their end by their keys, of equal ones the newest first. So as long as the
+//! keys of the first come before that of the second, they go on to the batch as they are, a block at a time.
+//!
 //! # Concurrency
 //! A source over partitions copies a few keys at a time under a partition's lock, and goes on behind the last of them:
 //! a writer waits for one such copy at most.
@@ -11,9 +15,10 @@ use std::sync::Arc;
 use super::super::Direction;
 use super::super::batch::KeyBatch;
 use super::super::hint::Hint;
-use super::super::range::KeyRange;
+use super::super::range::{Headed, KeyRange};
 use super::delta::Delta;
-use super::level::{LevelCursor, Place};
+use super::level::{LevelCursor, Places};
+use super::state::OrderState;
 use crate::error::Result;
 
 /// Keys that are copied under a lock at once: few at first, since most walks are short.
@@ -21,18 +26,18 @@ const FIRST_COPY_KEYS: usize = 8;
 const COPY_KEYS: usize = 32;
 
 /// A walk over the partitions of one delta.
-pub(super) struct DeltaCursor {
+struct DeltaCursor {
     delta: Arc<Delta>,
-    /// What is still to be copied.
-    range: KeyRange,
     direction: Direction,
     partition: usize,
     batch: KeyBatch,
     at: usize,
+    /// The last key of the batch before.
+    last: Vec<u8>,
 }
 
 impl DeltaCursor {
-    pub(super) fn new(delta: Arc<Delta>, range: KeyRange, direction: Direction) -> Self {
+    fn new(delta: Arc<Delta>, range: &KeyRange, direction: Direction) -> Self {
         let partition = match (direction, range.start(), range.end()) {
             (Direction::Forward, Unbounded, _) => 0,
             (Direction::Reverse, _, Unbounded) => delta.partitions().len() - 1,
@@ -40,55 +45,82 @@ impl DeltaCursor {
             | (Direction::Reverse, _, Included(key) | Excluded(key)) => delta.place_of(key),
         };
         let batch = KeyBatch::with_capacity(FIRST_COPY_KEYS, FIRST_COPY_KEYS * 32);
-        let mut cursor = DeltaCursor { delta, range, direction, partition, batch, at: 0 };
-        cursor.copy();
+        let last = Vec::new();
+        let mut cursor = DeltaCursor { delta, direction, partition, batch, at: 0, last };
+        cursor.copy(range);
         cursor
     }
 
+    #[inline]
     fn key(&self) -> Option<&[u8]> {
         self.batch.get(self.at)
     }
 
-    fn step(&mut self) {
-        self.at += 1;
+    /// Appends the current key and those that follow, as far as they are copied and come before `limit`, to a batch;
+    /// returns how many they are.
+    fn take(
+        &mut self,
+        range: &KeyRange,
+        limit: Option<Headed<'_>>,
+        keys_max: usize,
+        batch: &mut KeyBatch,
+    ) -> u32 {
+        let is_full = batch.bytes() + self.batch.bytes() >= KeyBatch::BYTES_MAX;
+        let most = self.at.saturating_add(if is_full { 1 } else { keys_max });
+        let is_before =
+            |key| limit.is_none_or(|limit| Headed::new(key).compare(limit, self.direction).is_lt());
+        let mut to = self.at;
+        while to < most && self.batch.get(to).is_some_and(is_before) {
+            to += 1;
+        }
+        let taken = to - self.at;
+        if taken > 0 {
+            batch.extend_from_batch(&self.batch, self.at, to);
+            self.step(taken, range);
+        }
+        taken as u32
+    }
+
+    fn step(&mut self, keys: usize, range: &KeyRange) {
+        self.at += keys;
         if self.at >= self.batch.len() {
-            self.copy();
+            self.copy(range);
         }
     }
 
     /// Copies the next keys; none at the end.
-    fn copy(&mut self) {
-        let mut keys_max = FIRST_COPY_KEYS;
+    fn copy(&mut self, range: &KeyRange) {
+        let (mut keys_max, mut bounds) = (FIRST_COPY_KEYS, (range.start(), range.end()));
         if let Some(last) = self.batch.iter().next_back() {
             keys_max = COPY_KEYS;
+            self.last.clear();
+            self.last.extend_from_slice(last);
             match self.direction {
-                Direction::Forward => self.range.start_after(last),
-                Direction::Reverse => self.range.end_before(last),
+                Direction::Forward => bounds.0 = Excluded(&self.last),
+                Direction::Reverse => bounds.1 = Excluded(&self.last),
             }
         }
         self.batch.clear();
         self.at = 0;
-        if self.range.is_empty() {
-            return;
-        }
         while let Some(partition) = self.delta.partitions().get(self.partition) {
             if partition.len() > 0 {
-                partition.copy(&self.range, self.direction, keys_max, &mut self.batch);
+                partition.copy(bounds, self.direction, keys_max, &mut self.batch);
                 if !self.batch.is_empty() {
                     return;
                 }
             }
+            // A partition is out of reach if the bound between it and this one is behind the range. In reverse the
+            // bound itself belongs to this one, so the range must begin below it.
             let is_last = match self.direction {
                 Direction::Forward => {
                     self.partition += 1;
                     let bound = self.delta.bound(self.partition);
-                    bound.is_some_and(|bound| is_past_end(bound, &self.range))
+                    bound.is_some_and(|bound| range.is_past(bound, self.direction))
                 }
                 Direction::Reverse => {
                     let bound = self.delta.bound(self.partition);
-                    let is_last = bound.is_none_or(|bound| is_past_start(bound, &self.range));
                     self.partition = self.partition.wrapping_sub(1);
-                    is_last
+                    bound.is_none_or(|bound| range.is_past(bound, self.direction))
                 }
             };
             if is_last {
@@ -98,26 +130,37 @@ impl DeltaCursor {
     }
 }
 
-/// True if the range ends before the key.
-pub(super) fn is_past_end(key: &[u8], range: &KeyRange) -> bool {
-    match range.end() {
-        Unbounded => false,
-        Included(end) => key > end,
-        Excluded(end) => key >= end,
-    }
+/// Some keys of a batch that follow each other, and where they came from. A key of several sources is one of each.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Span {
+    first: u32,
+    keys: u32,
+    level: Option<(u32, Places)>,
 }
 
-/// True if the range starts behind the key, or at it and leaves it out.
-pub(super) fn is_past_start(key: &[u8], range: &KeyRange) -> bool {
-    match range.start() {
-        Unbounded => false,
-        Included(start) => key < start,
-        Excluded(start) => key <= start,
+impl Span {
+    /// The number of its first key in the batch.
+    pub(super) fn first(&self) -> usize {
+        self.first as usize
+    }
+
+    /// The number behind its last key.
+    pub(super) fn end(&self) -> usize {
+        (self.first + self.keys) as usize
+    }
+
+    /// The number of the run and the places in it; `None` for partitions.
+    pub(super) fn level(&self) -> Option<(u32, Places)> {
+        self.level
     }
 }
 
 /// One sorted source.
-pub(super) enum Source {
+#[expect(
+    clippy::large_enum_variant,
+    reason = "most sources are runs; a box would cost each seek an allocation"
+)]
+enum Source {
     /// Partitions, sealed or not.
     Delta(DeltaCursor),
     /// A run; the number is its place among the runs of the walk.
@@ -133,113 +176,181 @@ impl Source {
         }
     }
 
-    fn step(&mut self) -> Result<()> {
+    #[inline]
+    fn headed(&self) -> Option<Headed<'_>> {
         match self {
-            Source::Delta(delta) => {
-                delta.step();
-                Ok(())
-            }
-            Source::Level(_, level) => level.step(),
+            Source::Delta(delta) => delta.key().map(Headed::new),
+            Source::Level(_, level) => level.headed(),
         }
+    }
+
+    fn hint(&self) -> Option<Hint> {
+        match self {
+            Source::Delta(_) => None,
+            Source::Level(_, level) => level.hint(),
+        }
+    }
+
+    /// Appends keys that come before `limit` to a batch; none if not even the current one does, or if it is behind the
+    /// range.
+    #[inline]
+    fn take(
+        &mut self,
+        range: &KeyRange,
+        limit: Option<Headed<'_>>,
+        keys_max: usize,
+        batch: &mut KeyBatch,
+    ) -> Result<Span> {
+        let first = batch.len() as u32;
+        Ok(match self {
+            Source::Delta(delta) => {
+                let keys = delta.take(range, limit, keys_max, batch);
+                Span { first, keys, level: None }
+            }
+            Source::Level(number, level) => {
+                let (keys, places) = level.take(range, limit, keys_max, batch)?;
+                Span { first, keys, level: Some((*number, places)) }
+            }
+        })
+    }
+
+    /// Goes on to the next key. The current one is in a batch already, as number `first`.
+    fn pass(&mut self, range: &KeyRange, first: u32) -> Result<Span> {
+        let level = match self {
+            Source::Delta(delta) => {
+                delta.step(1, range);
+                None
+            }
+            Source::Level(number, level) => {
+                let places = level.places();
+                level.step()?;
+                Some((*number, places))
+            }
+        };
+        Ok(Span { first, keys: 1, level })
     }
 }
 
 /// Sources, newest first, as one.
 pub(super) struct Sources {
     all: Vec<Source>,
+    order: Vec<usize>,
+    range: KeyRange,
     direction: Direction,
-    /// The sources that stand at the current key, in their order.
-    at_key: Vec<usize>,
-    /// The source whose key comes next among the others.
-    next: Option<usize>,
 }
 
 impl Sources {
-    pub(super) fn new(all: Vec<Source>, direction: Direction) -> Self {
-        let mut sources = Sources { all, direction, at_key: Vec::new(), next: None };
-        sources.choose();
-        sources
-    }
-
-    /// The current key; `None` at the end.
-    #[inline]
-    pub(super) fn key(&self) -> Option<&[u8]> {
-        self.at_key.first().and_then(|&n| self.all[n].key())
-    }
-
-    /// The hint of the newest run that has one for the key.
-    #[inline]
-    pub(super) fn hint(&self) -> Option<Hint> {
-        self.at_key.iter().find_map(|&n| match &self.all[n] {
-            Source::Delta(_) => None,
-            Source::Level(_, level) => level.hint(),
-        })
-    }
-
-    /// Where the key stands in runs: the number of each run with the place; `None` for partitions.
-    pub(super) fn places(&self) -> impl Iterator<Item = Option<(u32, Place)>> {
-        self.at_key.iter().map(|&n| match &self.all[n] {
-            Source::Delta(_) => None,
-            Source::Level(number, level) => Some((*number, level.place())),
-        })
-    }
-
-    /// Goes on to the next key.
+    /// The parts of a state at the first key of a range that is not empty.
     ///
     /// # Errors
     /// `Corruption` if a run is damaged.
-    #[inline]
-    pub(super) fn step(&mut self) -> Result<()> {
-        for &n in &self.at_key {
-            self.all[n].step()?;
+    pub(super) fn open(state: &OrderState, range: KeyRange, direction: Direction) -> Result<Self> {
+        let mut all = Vec::with_capacity(2 + state.levels.len());
+        for delta in [Some(&state.delta), state.sealed.as_ref()].into_iter().flatten() {
+            if delta.len() > 0 {
+                all.push(Source::Delta(DeltaCursor::new(Arc::clone(delta), &range, direction)));
+            }
         }
-        // Mostly one source goes on alone for a while: one comparison, or none, instead of all.
-        if let [alone] = self.at_key[..]
-            && let Some(key) = self.all[alone].key()
-            && self.next.is_none_or(|next| self.is_first(key, next))
-        {
-            return Ok(());
+        for (n, level) in state.levels.iter().enumerate() {
+            let cursor = LevelCursor::new(Arc::clone(level), &range, direction)?;
+            all.push(Source::Level(n as u32, cursor));
         }
-        self.choose();
+        let order = Vec::with_capacity(all.len());
+        let mut sources = Sources { all, order, range, direction };
+        (0..sources.all.len()).for_each(|n| sources.enter(n));
+        Ok(sources)
+    }
+
+    /// True if there is no key any more.
+    pub(super) fn is_at_end(&self) -> bool {
+        self.order.is_empty()
+    }
+
+    /// Appends the next keys to a batch until it holds `keys_max` or enough bytes, and tells where they come from.
+    ///
+    /// # Errors
+    /// `Corruption` if a run is damaged.
+    pub(super) fn fill(
+        &mut self,
+        keys_max: usize,
+        batch: &mut KeyBatch,
+        mut note: impl FnMut(Span),
+    ) -> Result<()> {
+        while batch.len() < keys_max && batch.bytes() < KeyBatch::BYTES_MAX {
+            let left = keys_max - batch.len();
+            let span = match self.order[..] {
+                [] => return Ok(()),
+                [first] => self.all[first].take(&self.range, None, left, batch)?,
+                [first, second, ..] => {
+                    let Ok([first, second]) = self.all.get_disjoint_mut([first, second]) else {
+                        return Ok(());
+                    };
+                    first.take(&self.range, second.headed(), left, batch)?
+                }
+            };
+            if span.keys > 0 {
+                note(span);
+                self.settle_first();
+            } else {
+                self.take_from_several(batch, &mut note)?;
+            }
+        }
         Ok(())
     }
 
-    /// True if the key comes before that of a source.
-    #[inline]
-    fn is_first(&self, key: &[u8], than: usize) -> bool {
-        self.all[than].key().is_none_or(|than| self.order(key, than) == Ordering::Less)
+    /// Takes a key that more than one source holds, or finds that the range is at its end.
+    #[cold]
+    fn take_from_several(
+        &mut self,
+        batch: &mut KeyBatch,
+        note: &mut impl FnMut(Span),
+    ) -> Result<()> {
+        let key = self.order.first().and_then(|&first| self.all[first].key());
+        let Some(key) = key.filter(|key| !self.range.is_past(key, self.direction)) else {
+            self.order.clear();
+            return Ok(());
+        };
+        let same = self.order.iter().take_while(|&&n| self.all[n].key() == Some(key)).count();
+        let number = batch.len() as u32;
+        // The newest hint counts.
+        let hint = self.order[..same].iter().find_map(|&n| self.all[n].hint());
+        batch.push_with_hint(key, hint);
+        let at_key: Vec<_> = self.order.drain(..same).collect();
+        for n in at_key {
+            note(self.all[n].pass(&self.range, number)?);
+            self.enter(n);
+        }
+        Ok(())
     }
 
-    #[inline]
-    fn order(&self, a: &[u8], b: &[u8]) -> Ordering {
-        match self.direction {
-            Direction::Forward => a.cmp(b),
-            Direction::Reverse => b.cmp(a),
+    /// Puts a source to its place in the order, unless it is at its end.
+    fn enter(&mut self, n: usize) {
+        if self.all[n].key().is_some() {
+            self.order.insert(0, n);
+            self.settle_first();
         }
     }
 
-    /// Finds the first key, all sources that stand at it, and which comes next.
-    fn choose(&mut self) {
-        let mut at_key = std::mem::take(&mut self.at_key);
-        at_key.clear();
-        let mut next: Option<usize> = None;
-        for (n, source) in self.all.iter().enumerate() {
-            let Some(key) = source.key() else { continue };
-            let first = at_key.first().and_then(|&first| self.all[first].key());
-            match first.map_or(Ordering::Less, |first| self.order(key, first)) {
-                Ordering::Less => {
-                    next = at_key.first().copied();
-                    at_key.clear();
-                    at_key.push(n);
-                }
-                Ordering::Equal => at_key.push(n),
-                Ordering::Greater => {
-                    if next.is_none_or(|next| self.is_first(key, next)) {
-                        next = Some(n);
-                    }
-                }
+    /// Moves the first source to where it belongs now.
+    #[inline]
+    fn settle_first(&mut self) {
+        let Some(&first) = self.order.first() else { return };
+        let Some(key) = self.all[first].headed() else {
+            self.order.remove(0);
+            return;
+        };
+        let mut at = 0;
+        while let Some(&next) = self.order.get(at + 1)
+            && let Some(other) = self.all[next].headed()
+            && match other.compare(key, self.direction) {
+                Ordering::Less => true,
+                Ordering::Equal => next < first,
+                Ordering::Greater => false,
             }
+        {
+            self.order[at] = next;
+            at += 1;
         }
-        (self.at_key, self.next) = (at_key, next);
+        self.order[at] = first;
     }
 }
