@@ -112,7 +112,7 @@ impl Index {
         let Some(first) = offered.first() else { return };
         let first = self.new_entry(first);
         if offered.len() == 1 {
-            done(0, self.point.install(&first, &locate, &mut |old| announce(0, old)));
+            done(0, self.point.install_with(&first, &locate, |old| announce(0, old)));
             return;
         }
         let mut entries = [first; BATCH_KEYS];
@@ -124,13 +124,27 @@ impl Index {
     /// Asks for the memory that the installation of a key needs first.
     #[inline]
     pub(crate) fn prefetch(&self, keyspace: KeyspaceId, key: &[u8]) {
-        self.point.prefetch(self.hash(keyspace, key));
+        self.prefetch_hashed(keyspace, key);
+    }
+
+    /// [`prefetch`](Self::prefetch); the result is for [`guess_at`](Self::guess_at).
+    #[inline]
+    pub(crate) fn prefetch_hashed(&self, keyspace: KeyspaceId, key: &[u8]) -> u64 {
+        let hash = self.hash(keyspace, key);
+        self.point.prefetch(hash);
+        hash
     }
 
     /// The address that the installation of a key is likely to ask about.
     #[inline]
     pub(crate) fn guess(&self, keyspace: KeyspaceId, key: &[u8]) -> Option<Address> {
-        self.point.guess(self.hash(keyspace, key)).map(ours)
+        self.guess_at(self.hash(keyspace, key))
+    }
+
+    /// [`guess`](Self::guess) for a key that was hashed before.
+    #[inline]
+    pub(crate) fn guess_at(&self, hash: u64) -> Option<Address> {
+        self.point.guess(hash).map(ours)
     }
 
     fn new_entry<'a>(&self, (record, address): &Offered<'a>) -> NewEntry<'a> {

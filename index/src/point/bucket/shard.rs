@@ -134,12 +134,12 @@ impl Shard {
         }
     }
 
-    pub(super) fn install(
+    pub(super) fn install<L: Location + ?Sized>(
         &self,
         cell: Cell,
         new: &NewEntry<'_>,
-        locate: &dyn Location,
-        on_replace: &mut dyn FnMut(Option<Entry>),
+        locate: &L,
+        mut on_replace: impl FnMut(Option<Entry>),
         shared: &Shared,
         guard: &Guard,
     ) -> Outcome {
