@@ -124,27 +124,13 @@ impl Index {
     /// Asks for the memory that the installation of a key needs first.
     #[inline]
     pub(crate) fn prefetch(&self, keyspace: KeyspaceId, key: &[u8]) {
-        self.prefetch_hashed(keyspace, key);
-    }
-
-    /// [`prefetch`](Self::prefetch); the result is for [`guess_at`](Self::guess_at).
-    #[inline]
-    pub(crate) fn prefetch_hashed(&self, keyspace: KeyspaceId, key: &[u8]) -> u64 {
-        let hash = self.hash(keyspace, key);
-        self.point.prefetch(hash);
-        hash
+        self.point.prefetch(self.hash(keyspace, key));
     }
 
     /// The address that the installation of a key is likely to ask about.
     #[inline]
     pub(crate) fn guess(&self, keyspace: KeyspaceId, key: &[u8]) -> Option<Address> {
-        self.guess_at(self.hash(keyspace, key))
-    }
-
-    /// [`guess`](Self::guess) for a key that was hashed before.
-    #[inline]
-    pub(crate) fn guess_at(&self, hash: u64) -> Option<Address> {
-        self.point.guess(hash).map(ours)
+        self.point.guess(self.hash(keyspace, key)).map(ours)
     }
 
     fn new_entry<'a>(&self, (record, address): &Offered<'a>) -> NewEntry<'a> {

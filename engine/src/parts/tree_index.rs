@@ -63,14 +63,6 @@ impl Index {
     /// A tree has no one place to ask for.
     pub(crate) fn prefetch(&self, _keyspace: KeyspaceId, _key: &[u8]) {}
 
-    pub(crate) fn prefetch_hashed(&self, _keyspace: KeyspaceId, _key: &[u8]) -> u64 {
-        0
-    }
-
-    pub(crate) fn guess_at(&self, _hash: u64) -> Option<Address> {
-        None
-    }
-
     /// The keys are here: an installation asks about no record.
     pub(crate) fn guess(&self, _keyspace: KeyspaceId, _key: &[u8]) -> Option<Address> {
         None

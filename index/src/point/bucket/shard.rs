@@ -150,6 +150,10 @@ impl Shard {
             let walked = table.walk(cell, guard, |slot| {
                 let mut found = slot.load();
                 loop {
+                    if found.is_thawed_entry() && !found.has_tag_of(word) {
+                        // Of another key, as most that are met.
+                        return ControlFlow::Continue(());
+                    }
                     if found == word {
                         return ControlFlow::Break(Attempt::Done(Outcome::Present));
                     }
