@@ -127,7 +127,26 @@ impl ReplayTable {
 
 impl Core {
     /// Offers records to the index: whole commits, in the order of the log.
-    pub(crate) fn install<'a>(&self, records: impl Iterator<Item = RecordRef<'a>>) {
+    pub(crate) fn install<'a>(&self, mut records: impl Iterator<Item = RecordRef<'a>>) {
+        let Some(first) = records.next() else { return };
+        match records.next() {
+            None if !first.in_batch => self.install_single(first),
+            second => self.install_all([first].into_iter().chain(second).chain(records)),
+        }
+        if self.index.wants_work() {
+            self.background.wake();
+        }
+    }
+
+    /// The usual call, without an allocation.
+    fn install_single(&self, record: RecordRef<'_>) {
+        let Some(offered) = self.offered(record) else { return };
+        let mut forgotten = Vec::new();
+        self.offer_all(&[offered], &mut forgotten);
+        self.forget(&forgotten);
+    }
+
+    fn install_all<'a>(&self, records: impl Iterator<Item = RecordRef<'a>>) {
         let mut records = records.peekable();
         let mut singles = Vec::new();
         let mut forgotten = Vec::new();
@@ -139,11 +158,6 @@ impl Core {
                 continue;
             }
             let Some(offered) = self.offered(record) else { continue };
-            if singles.is_empty() && records.peek().is_none() {
-                // The usual call, without an allocation.
-                self.offer_all(&[offered], &mut forgotten);
-                continue;
-            }
             singles.push(offered);
             if singles.len() == BATCH_KEYS {
                 self.offer(&mut singles, &mut forgotten);
@@ -151,9 +165,6 @@ impl Core {
         }
         self.offer(&mut singles, &mut forgotten);
         self.forget(&forgotten);
-        if self.index.wants_work() {
-            self.background.wake();
-        }
     }
 
     /// Offers the records of one commit.

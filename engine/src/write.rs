@@ -55,10 +55,9 @@ pub(crate) struct FailedCheck(pub(crate) usize);
 impl Core {
     /// Commits; returns once the commit is visible and as durable as asked.
     pub(crate) fn commit(&self, writes: &[Write<'_>], asked: Option<Durability>) -> Result<SeqNo> {
-        self.prefetch_entries(writes);
         let durability = self.admit(writes, asked)?;
+        self.prefetch(writes);
         let _shared = sync::read(&self.gate);
-        self.prefetch_candidates(writes);
         self.log.append(writes, durability).inspect_err(|error| self.note_failure(error))
     }
 
@@ -115,22 +114,25 @@ impl Core {
         Ok(held.unwrap_or(matches!(check.expected, Expected::Absent)))
     }
 
-    /// Asks for the places in the index that a small commit is about to change: while it is encoded and appended they come
-    /// closer, which halves the cost of an overwrite in memory that the caches do not hold.
+    /// Asks for the places in the index that a small commit is about to change and for the records that it is about to
+    /// replace: while it is encoded and appended they come closer, which halves the cost of an overwrite in memory that the
+    /// caches do not hold.
     #[inline]
-    fn prefetch_entries(&self, writes: &[Write<'_>]) {
-        if writes.len() <= PREFETCHED_WRITES_MAX {
-            writes.iter().for_each(|write| self.index.prefetch(write.keyspace, write.key));
+    fn prefetch(&self, writes: &[Write<'_>]) {
+        match writes {
+            [write] => {
+                let old = self.index.guess(write.keyspace, write.key);
+                old.into_iter().for_each(|address| self.prefetch_record(address));
+            }
+            _ if writes.len() <= PREFETCHED_WRITES_MAX => self.prefetch_several(writes),
+            _ => {}
         }
     }
 
-    /// The same for the records that it is about to replace.
-    #[inline]
-    fn prefetch_candidates(&self, writes: &[Write<'_>]) {
-        if writes.len() <= PREFETCHED_WRITES_MAX {
-            let old = writes.iter().filter_map(|write| self.index.guess(write.keyspace, write.key));
-            old.for_each(|address| self.prefetch_record(address));
-        }
+    fn prefetch_several(&self, writes: &[Write<'_>]) {
+        writes.iter().for_each(|write| self.index.prefetch(write.keyspace, write.key));
+        let old = writes.iter().filter_map(|write| self.index.guess(write.keyspace, write.key));
+        old.for_each(|address| self.prefetch_record(address));
     }
 
     /// Refuses what may not or cannot be written, and says how durable it is to be.

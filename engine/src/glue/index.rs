@@ -112,7 +112,7 @@ impl Index {
         let Some(first) = offered.first() else { return };
         let first = self.new_entry(first);
         if offered.len() == 1 {
-            done(0, self.point.install(&first, &locate, &mut |old| announce(0, old)));
+            done(0, self.point.install_with(&first, &locate, |old| announce(0, old)));
             return;
         }
         let mut entries = [first; BATCH_KEYS];

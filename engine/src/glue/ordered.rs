@@ -12,11 +12,13 @@
 //! it walks over them every put announces its key, for a walk may miss an entry that changes meanwhile.
 
 use std::collections::BTreeSet;
-use std::sync::Mutex;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
 use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::{Mutex, OnceLock};
 
-use cortenkv_index::{Grace, Hint, KeyBatch, KeyCursor, OrderedIndex, RunsOptions, RunsOrdered};
+use cortenkv_index::{
+    Grace, Hint, KeyBatch, KeyCursor, OrderedIndex, RunsKeyspace, RunsOptions, RunsOrdered,
+};
 
 use super::dead::DeadTable;
 use super::index::{Before, ours, to_theirs};
@@ -35,11 +37,16 @@ use crate::sync::lock;
 /// LIMIT: a keyspace is sealed, merged and split in steps; so many inserts may wait for the next look.
 const WAKE_INSERTS: u64 = 2_048;
 
+/// Keyspaces that are found by their number alone; the others are looked up for each insert.
+const FIRST_KEYSPACES: usize = 16;
+
 /// The keys of each keyspace in order; or nothing at all, where the database was opened without.
 pub(crate) struct KeyOrder(Option<Kept>);
 
 struct Kept {
     keys: RunsOrdered,
+    /// The first keyspaces of it, which nobody has to look for: none is ever removed.
+    first: [OnceLock<RunsKeyspace>; FIRST_KEYSPACES],
     /// `None` for a database in memory, whose segments are countless: there every key is looked up.
     dead: Option<DeadTable>,
     files: RunFiles,
@@ -73,6 +80,7 @@ impl KeyOrder {
         runs.store = files.store();
         KeyOrder(Some(Kept {
             keys: RunsOrdered::new(runs),
+            first: [const { OnceLock::new() }; FIRST_KEYSPACES],
             dead: files.are_on_disk().then(DeadTable::new),
             files,
             inserts: AtomicU64::new(0),
@@ -98,7 +106,10 @@ impl KeyOrder {
         if was_to_stay && !kept.is_rebuilding.load(Acquire) {
             return;
         }
-        kept.keys.insert(keyspace, key);
+        match kept.first.get(keyspace as usize) {
+            Some(first) => first.get_or_init(|| kept.keys.keyspace(keyspace)).insert(key),
+            None => kept.keys.insert(keyspace, key),
+        }
         // ORDERING: SeqCst, as `Background::wake` says.
         kept.inserts.fetch_add(1, SeqCst);
     }

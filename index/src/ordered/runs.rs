@@ -87,6 +87,11 @@ impl RunsOrdered {
         }
     }
 
+    /// A keyspace to insert into without looking for it again; made if it is not there.
+    pub fn keyspace(&self, keyspace: u32) -> RunsKeyspace {
+        RunsKeyspace(self.find(keyspace).unwrap_or_else(|| self.find_or_add(keyspace)))
+    }
+
     fn find(&self, keyspace: u32) -> Option<Arc<Keyspace>> {
         self.keyspaces.with(|all| all.get(&keyspace).cloned())
     }
@@ -148,6 +153,21 @@ impl RunsOrdered {
             }
         }
         Ok(false)
+    }
+}
+
+/// One keyspace of a [`RunsOrdered`], from [`RunsOrdered::keyspace`]. Once the keyspace was removed there, what is
+/// inserted here is seen by nobody.
+#[derive(Debug)]
+pub struct RunsKeyspace(Arc<Keyspace>);
+
+impl RunsKeyspace {
+    /// [`OrderedIndex::insert`], under the same rules.
+    #[inline]
+    pub fn insert(&self, key: &[u8]) {
+        if key.len() <= options::KEY_BYTES_MAX {
+            self.0.insert(key);
+        }
     }
 }
 

@@ -139,14 +139,20 @@ impl Delta {
     pub(super) fn place_of(&self, key: &[u8]) -> usize {
         let Some(first) = self.bounds.first() else { return 0 };
         // What all bounds share says nothing; the eight bytes behind it mostly decide.
-        let (shared, rest) = key.split_at(self.shared.min(key.len()));
-        match shared.cmp(&first[..self.shared]) {
-            Ordering::Less => return 0,
-            Ordering::Greater => return self.bounds.len(),
-            Ordering::Equal => {}
+        let mut rest = key;
+        if self.shared > 0 {
+            let (shared, behind) = key.split_at(self.shared.min(key.len()));
+            match shared.cmp(&first[..self.shared]) {
+                Ordering::Less => return 0,
+                Ordering::Greater => return self.bounds.len(),
+                Ordering::Equal => rest = behind,
+            }
         }
         let prefix = prefix_of(rest);
         let low = self.bound_prefixes.partition_point(|bound| *bound < prefix);
+        if self.bound_prefixes.get(low) != Some(&prefix) {
+            return low;
+        }
         let same = self.bound_prefixes[low..].partition_point(|bound| *bound == prefix);
         low + self.bounds[low..low + same].partition_point(|bound| **bound <= *key)
     }

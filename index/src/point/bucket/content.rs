@@ -12,21 +12,25 @@ use super::word::Word;
 pub(super) struct Content {
     pub(super) slots: [Word; GROUP_SLOTS],
     pub(super) overflow: Vec<Word>,
+    /// Slots of each bucket that are taken: the first ones.
+    taken: [u8; GROUP_BUCKETS],
 }
 
 impl Content {
     pub(super) fn new() -> Self {
-        Content { slots: [Word::EMPTY; GROUP_SLOTS], overflow: Vec::new() }
+        let taken = [0; GROUP_BUCKETS];
+        Content { slots: [Word::EMPTY; GROUP_SLOTS], overflow: Vec::new(), taken }
     }
 
     /// Places an entry into the first free slot of its order.
     pub(super) fn place(&mut self, home_bucket: usize, word: Word) {
         let home = home_bucket % GROUP_BUCKETS;
         for step in 0..GROUP_BUCKETS {
-            let first = (home ^ step) * BUCKET_SLOTS;
-            let bucket = &mut self.slots[first..first + BUCKET_SLOTS];
-            if let Some(slot) = bucket.iter_mut().find(|slot| **slot == Word::EMPTY) {
-                *slot = word;
+            let bucket = home ^ step;
+            let taken = usize::from(self.taken[bucket]);
+            if taken < BUCKET_SLOTS {
+                self.slots[bucket * BUCKET_SLOTS + taken] = word;
+                self.taken[bucket] += 1;
                 return;
             }
         }

@@ -91,8 +91,12 @@ impl Geometry {
 
     /// The lowest cell of a group, as a number of cells; that of the group behind the last is one past the end.
     fn first_cell_number(self, group: u32) -> u64 {
-        let cells = 1u128 << (self.level + TAG_BITS);
-        (u128::from(group) * cells).div_ceil(u128::from(self.groups)) as u64
+        let bits = self.level + TAG_BITS;
+        // A division of 64 bits where they are enough, as they nearly always are.
+        if u64::from(group) <= u64::MAX >> bits {
+            return (u64::from(group) << bits).div_ceil(u64::from(self.groups));
+        }
+        (u128::from(group) << bits).div_ceil(u128::from(self.groups)) as u64
     }
 
     /// The lowest cell of a group.

@@ -21,6 +21,8 @@
 //!
 //! The entries that were taken out leave their slots with the next table, so one of the same size may follow.
 
+use std::ops::RangeInclusive;
+
 use super::content::Content;
 use super::geometry::{Cell, GROUP_BUCKETS, GROUP_SLOTS, Geometry};
 use super::memory::Linked;
@@ -145,18 +147,19 @@ impl Shard {
         shared: &Shared,
         guard: &Guard,
     ) {
-        let mut moved = move_group(table, next, group, guard);
+        let sources_of = |group| table.geometry.sources_of(next.geometry, group);
+        let mut moved = move_group(table, next, group, sources_of, guard);
         let mut claims = 0;
         while !next.is_all_whole() && claims < CLAIMS_MAX {
             claims += 1;
             // ORDERING: Relaxed: a hint where to look; the groups say themselves whether they are whole.
             let claimed = next.progress.cursor.fetch_add(1, Ordering::Relaxed);
             let claimed = claimed % next.geometry.groups();
-            let sources = table.geometry.sources_of(next.geometry, claimed).count() as u32;
-            if moved + sources * GROUP_BUCKETS as u32 > BUCKETS_MOVED_MAX {
+            let sources = sources_of(claimed);
+            if moved + sources.clone().count() as u32 * GROUP_BUCKETS as u32 > BUCKETS_MOVED_MAX {
                 break;
             }
-            moved += move_group(table, next, claimed, guard);
+            moved += move_group(table, next, claimed, |_| sources, guard);
         }
         if moved > 0 {
             shared.resizes.moved(moved);
@@ -171,13 +174,19 @@ impl Shard {
 }
 
 /// Steps a to c of the protocol for one group; returns how many buckets were read for it.
-fn move_group(table: &Table, next: &Table, group: u32, guard: &Guard) -> u32 {
+fn move_group(
+    table: &Table,
+    next: &Table,
+    group: u32,
+    sources_of: impl FnOnce(u32) -> RangeInclusive<u32>,
+    guard: &Guard,
+) -> u32 {
     if next.is_whole(group) {
         return 0;
     }
     let mut content = Content::new();
     let mut moved = 0;
-    for source in table.geometry.sources_of(next.geometry, group) {
+    for source in sources_of(group) {
         let cells = table.geometry.cells_of(source);
         stop(Stop::BeforeFreeze);
         table.freeze(source, guard, |word| {

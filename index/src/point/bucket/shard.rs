@@ -134,12 +134,12 @@ impl Shard {
         }
     }
 
-    pub(super) fn install(
+    pub(super) fn install<L: Location + ?Sized>(
         &self,
         cell: Cell,
         new: &NewEntry<'_>,
-        locate: &dyn Location,
-        on_replace: &mut dyn FnMut(Option<Entry>),
+        locate: &L,
+        mut on_replace: impl FnMut(Option<Entry>),
         shared: &Shared,
         guard: &Guard,
     ) -> Outcome {
@@ -150,6 +150,10 @@ impl Shard {
             let walked = table.walk(cell, guard, |slot| {
                 let mut found = slot.load();
                 loop {
+                    if found.is_thawed_entry() && !found.has_tag_of(word) {
+                        // Of another key, as most that are met.
+                        return ControlFlow::Continue(());
+                    }
                     if found == word {
                         return ControlFlow::Break(Attempt::Done(Outcome::Present));
                     }

@@ -265,8 +265,16 @@ impl Table {
     pub(super) fn guess(&self, cell: Cell) -> Option<Address> {
         let tag = self.geometry.tag(cell);
         let first = self.geometry.home_bucket(cell) * BUCKET_SLOTS;
-        let mut words = self.slots[first..first + BUCKET_SLOTS].iter().map(|slot| slot.load());
-        words.find_map(|word| word.address_if(tag))
+        for slot in &self.slots[first..first + BUCKET_SLOTS] {
+            let word = slot.load();
+            if word == Word::EMPTY {
+                return None;
+            }
+            if let Some(address) = word.address_if(tag) {
+                return Some(address);
+            }
+        }
+        None
     }
 
     /// True if all slots of the group were filled from the table before.

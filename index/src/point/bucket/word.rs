@@ -66,6 +66,12 @@ impl Word {
         self.0 & (FROZEN | ENTRY) == ENTRY
     }
 
+    /// True for two entries of one tag, whether frozen or not.
+    #[inline]
+    pub(super) fn has_tag_of(self, other: Word) -> bool {
+        (self.0 ^ other.0) & IDENTITY_MASK == 0
+    }
+
     pub(super) fn is_entry(self) -> bool {
         self.0 & ENTRY != 0
     }
@@ -106,6 +112,8 @@ mod tests {
                     assert!(word.is_entry() && word.is_thawed_entry() != word.is_frozen());
                     assert_eq!((word.address_if(tag), word.address_if(tag ^ 1)), (found, None));
                     assert_eq!((word.tag(), word.address()), (tag, Some(address)));
+                    assert!(word.has_tag_of(Word::entry(tag, Address::MIN)));
+                    assert!(!word.has_tag_of(Word::entry(tag ^ 1, address)));
                     assert_eq!(word.thawed(), Word::entry(tag, address));
                 }
             }
