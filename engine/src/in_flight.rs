@@ -211,11 +211,12 @@ mod tests {
         let mut guards: Vec<_> = (0..SLOTS as u64).map(|seq| in_flight.begin(seq, seq)).collect();
         std::thread::scope(|scope| {
             let reader = scope.spawn(|| in_flight.wait_if_under_way(3));
-            let installer = scope.spawn(|| drop(in_flight.begin(100, 100)));
-            // Both sleep in the end; nothing here depends on whether they do already.
+            // It has to look before its range ends.
             while in_flight.taken.load(Acquire) & PARKED == 0 {
                 std::thread::yield_now();
             }
+            // Whether this one sleeps already when a slot becomes free does not matter.
+            let installer = scope.spawn(|| drop(in_flight.begin(100, 100)));
             drop(guards.remove(3));
             assert!(reader.join().unwrap());
             installer.join().unwrap();

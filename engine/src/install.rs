@@ -38,10 +38,13 @@ pub(crate) struct Installer {
     core: OnceLock<Weak<Core>>,
 }
 
-/// The newest record of each key of a replay with its expiry, in key order.
+/// What is known of the newest record of a key: its rank and its expiry.
+type Newest = (Rank, Option<u64>);
+
+/// The newest record of each key of a replay, in key order.
 #[derive(Default)]
 pub(crate) struct ReplayTable {
-    newest: BTreeMap<(KeyspaceId, Box<[u8]>), (Rank, Option<u64>)>,
+    newest: BTreeMap<(KeyspaceId, Box<[u8]>), Newest>,
 }
 
 impl Installer {
