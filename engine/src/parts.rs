@@ -45,6 +45,9 @@ mod index;
 #[path = "glue/dead.rs"]
 mod dead;
 #[cfg(all(feature = "index", feature = "ordered"))]
+#[path = "glue/newest.rs"]
+mod newest;
+#[cfg(all(feature = "index", feature = "ordered"))]
 #[path = "glue/ordered.rs"]
 mod ordered;
 #[cfg(all(feature = "index", not(feature = "ordered")))]

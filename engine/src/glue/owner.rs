@@ -9,8 +9,8 @@ use std::ops::ControlFlow;
 use cortenkv_index::{Hint, KeyBatch, KeyOwner, KeyState, PointIndex};
 
 use super::index::{ours, to_theirs};
+use super::newest::Seen;
 use crate::core::Core;
-use crate::places::Seen;
 use crate::read_many::BATCH_KEYS;
 use crate::record::KeyspaceId;
 use crate::ttl;
