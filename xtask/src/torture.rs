@@ -5,7 +5,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::run::{Failure, Result, seconds};
 use crate::workspace::Workspace;
-use crate::{crash, features, fuzz, loom, shuttle, stress};
+use crate::{asan, crash, features, fuzz, loom, shuttle, stress};
 
 /// The options of `cargo xtask torture`.
 #[derive(Debug, clap::Args)]
@@ -85,6 +85,15 @@ const ROUND: &[Suite] = &[
         replay: |seed| {
             format!("cargo xtask stress --seed {seed} --operations {OPERATIONS_PER_ROUND}")
         },
+    },
+    Suite {
+        name: "asan",
+        run: |workspace, seed| {
+            let options =
+                asan::Options { seed: Some(seed), if_available: true, ..Default::default() };
+            asan::run(workspace, &options)
+        },
+        replay: |seed| format!("cargo xtask asan --seed {seed}"),
     },
     Suite {
         name: "fuzz",
@@ -219,7 +228,10 @@ mod tests {
         );
         assert_eq!(result, Ok(()));
         let names: Vec<_> = ran.iter().map(|(name, _)| *name).collect();
-        assert_eq!(names, ["features", "loom", "crash", "kill", "shuttle", "fuzz"]);
+        assert_eq!(
+            names,
+            ["features", "loom", "crash", "kill", "shuttle", "stress", "asan", "fuzz"]
+        );
         assert!(ran.iter().all(|(_, seed)| *seed == 7));
     }
 
