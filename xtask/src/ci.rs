@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use crate::run::{Result, seconds};
 use crate::workspace::Workspace;
-use crate::{bench, check, crash, deny, features, fuzz, loom, shuttle, stress, test};
+use crate::{check, crash, deny, features, fuzz, loom, shuttle, stress, test};
 
 /// Seconds that the whole may take on 2 cores, from an empty target folder.
 const BUDGET_SECONDS: u32 = 20 * 60;
@@ -29,7 +29,7 @@ struct Step {
 const STEPS: &[Step] = &[
     step("check", 45, check::run),
     step("deny", 10, deny::run),
-    step("test", 240, test::run),
+    step("test", 280, test::run),
     step("features", 45, |workspace| features::run(workspace, &features::Options { all: false })),
     step("crash", 260, |workspace| crash::run(workspace, &crash::Options::default())),
     step("crash --bugs", 110, |workspace| {
@@ -47,8 +47,7 @@ const STEPS: &[Step] = &[
         };
         fuzz::run(workspace, &options)
     }),
-    step("bench-smoke", 70, bench::smoke),
-    reserve("reserve", 30),
+    reserve("reserve", 60),
 ];
 
 const fn step(name: &'static str, budget_seconds: u32, run: fn(&Workspace) -> Result<()>) -> Step {

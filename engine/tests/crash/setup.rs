@@ -92,6 +92,10 @@ impl Setup {
         if self.tiny_runs {
             builder = builder.tiny_runs();
         }
+        if cfg!(feature = "index") {
+            // One is opened for each image, for a handful of keys: few shards are soon made.
+            builder = builder.index_shards(64);
+        }
         builder
             .durability(self.mode.durability())
             .tail(self.tail)

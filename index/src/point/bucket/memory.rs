@@ -26,6 +26,12 @@ impl Slot {
         Slot(AtomicU64::new(word.bits()))
     }
 
+    /// Makes a slot of a table that nobody else has yet EMPTY.
+    pub(super) fn begin_empty(&self) {
+        // ORDERING: Relaxed: the link that will lead to the table publishes it.
+        self.0.store(Word::EMPTY.bits(), Ordering::Relaxed);
+    }
+
     pub(super) fn load(&self) -> Word {
         // ORDERING: Acquire, pairs with the Release of every store of a word: the record that an entry points at was
         // written before, and whoever finds a frozen word finds the next table.

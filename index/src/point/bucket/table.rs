@@ -93,8 +93,7 @@ impl Table {
     pub(super) fn empty(geometry: Geometry, used_max: u64, memory: &Memory) -> Box<Table> {
         let table = Table::uninit(geometry, used_max, 0, memory);
         for slot in table.slots.iter() {
-            let set = slot.replace(Word::UNINIT, Word::EMPTY);
-            debug_assert!(set.is_ok(), "nobody else has the table yet");
+            slot.begin_empty();
         }
         table.progress.whole.store(geometry.groups(), Ordering::Relaxed);
         table
