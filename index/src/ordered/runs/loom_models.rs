@@ -6,7 +6,6 @@ use loom::thread;
 
 use super::super::batch::KeyBatch;
 use super::super::owner::KeyState;
-use super::cursor::open;
 use super::sources::Sources;
 use super::state::OrderState;
 use super::*;
@@ -129,14 +128,10 @@ fn walk_two_states(model: &Model) -> Vec<Vec<u8>> {
     let keyspace = model.index.find(0).expect("it is there");
     let levels = keyspace.state.get().levels.clone();
     let state = OrderState { levels, ..(*keyspace.state.get()).clone() };
-    let sources = open(&state, &KeyRange::all(), Direction::Forward).expect("intact");
-    let mut sources = Sources::new(sources, Direction::Forward);
-    let mut found = Vec::new();
-    while let Some(key) = sources.key() {
-        found.push(key.to_vec());
-        sources.step().expect("intact");
-    }
-    found
+    let mut sources = Sources::open(&state, KeyRange::all(), Direction::Forward).expect("intact");
+    let mut batch = KeyBatch::new();
+    sources.fill(usize::MAX, &mut batch, |_| {}).expect("intact");
+    batch.iter().map(<[u8]>::to_vec).collect()
 }
 
 #[test]
