@@ -4,11 +4,13 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::mpsc::channel;
+use std::time::Duration;
 
 use bytes::Bytes;
 use cortenkv::vfs::SimVfs;
-use cortenkv::{Builder, Db, Durability, ErrorKind, Stop, set_stop_hook};
+use cortenkv::{Builder, Db, Durability, ErrorKind, ManualClock, PutOptions, Stop, set_stop_hook};
 
 fn builder(dir: &Path) -> Builder {
     Db::builder(dir).durability(Durability::None).tiny_runs()
@@ -105,13 +107,48 @@ fn an_open_removes_left_runs_and_nothing_else() {
 #[test]
 fn runs_that_cannot_be_files_stay_in_memory() {
     let sim = SimVfs::new(7).mapping(false);
-    let db = builder(Path::new("db")).manual().vfs(std::sync::Arc::new(sim)).build().unwrap();
+    let db = builder(Path::new("db")).manual().vfs(Arc::new(sim)).build().unwrap();
     put_numbers(&db, 0..200);
     settle(&db);
     let stats = db.stats().index;
     assert!(stats.run_file_failures > 0, "{stats:?}");
     assert_eq!((stats.run_files, stats.order_mapped_bytes), (0, 0));
     assert_eq!(keys(&db).len(), 200);
+}
+
+// Nobody announces that a record has expired: only a look at it tells, so merges must not go by hints for such keys, not
+// for those that a replay brought either.
+#[test]
+fn merges_drop_keys_that_expired_before_and_after_an_open() {
+    for reopened in [false, true] {
+        let root = tempfile::tempdir().unwrap();
+        let dir = root.path().join("db");
+        let clock = Arc::new(ManualClock::at_wall_ms(1_700_000_000_000));
+        let open = || {
+            let clock: Arc<ManualClock> = Arc::clone(&clock);
+            builder(&dir).manual().clock(clock).build().unwrap()
+        };
+        let mut db = open();
+        let expiring = PutOptions::new().ttl(Duration::from_secs(1));
+        for n in 0..50u32 {
+            db.put_with(n.to_be_bytes(), b"", expiring.clone()).unwrap();
+        }
+        settle(&db);
+        if reopened {
+            drop(db);
+            db = open();
+        }
+        assert_eq!(keys(&db).len(), 50);
+        clock.advance(Duration::from_secs(2));
+        // Enough for the old runs to be merged with the new ones; no scan looks at the keys meanwhile.
+        for round in 0..8 {
+            put_numbers(&db, 1_000 + round * 50..1_050 + round * 50);
+            settle(&db);
+        }
+        let stats = db.stats().index;
+        assert_eq!(stats.run_keys + stats.delta_keys, 400, "reopened {reopened}: {stats:?}");
+        assert_eq!(keys(&db).len(), 400);
+    }
 }
 
 #[test]
