@@ -131,7 +131,7 @@ fn merges_drop_keys_that_expired_before_and_after_an_open() {
         let mut db = open();
         let expiring = PutOptions::new().ttl(Duration::from_secs(1));
         for n in 0..50u32 {
-            db.put_with(n.to_be_bytes(), b"", expiring.clone()).unwrap();
+            db.put_with(n.to_be_bytes(), b"", expiring).unwrap();
         }
         settle(&db);
         if reopened {
