@@ -4,7 +4,7 @@
 //! # Layout
 //! | part | with its feature | without |
 //! |---|---|---|
-//! | log on disk, manifest, file system | `glue/log.rs`, `manifest.rs` (`wal`) | `parts/no_wal.rs`: opening answers `Unsupported` |
+//! | log on disk, manifest, file system | `glue/log.rs`, `glue/segment.rs`, `manifest.rs` (`wal`) | `parts/no_wal.rs`: opening answers `Unsupported` |
 //! | clock | that of `cortenkv-wal` | `parts/clock.rs`, the same by name and shape |
 //! | index | `glue/index.rs` over `cortenkv-index` | `parts/tree_index.rs`, a sorted map of whole keys |
 //! | key order | `glue/ordered.rs`, `owner.rs`, `dead.rs` (`ordered`) | `parts/no_order.rs` when `index` is on: scans answer `Unsupported` |
@@ -24,6 +24,11 @@ mod durable;
 #[cfg(feature = "wal")]
 #[path = "manifest.rs"]
 mod manifest;
+#[cfg(feature = "wal")]
+#[path = "glue/segment.rs"]
+mod segment;
+#[cfg(not(feature = "wal"))]
+use durable as segment;
 
 #[cfg(feature = "wal")]
 use cortenkv_wal::clock;
@@ -78,15 +83,14 @@ pub(crate) mod bugs;
 pub mod conformance;
 
 pub(crate) use clock::{Clock, SystemClock};
-pub(crate) use durable::{
-    DurableLog, DurableSegment, Manifest, PinnedBytes, Platform, open_durable,
-};
+pub(crate) use durable::{DurableLog, Manifest, Platform, open_durable};
 #[cfg(not(feature = "index"))]
 pub(crate) use index::KeyWalk;
 pub(crate) use index::{Index, pin, prefetch};
 #[cfg(feature = "index")]
 pub(crate) use ordered::KeyWalk;
 pub(crate) use runs::RunFiles;
+pub(crate) use segment::{DurableSegment, PinnedBytes};
 
 /// What users see of the parts.
 pub(crate) mod public {

@@ -139,9 +139,6 @@ impl Core {
                 if failed {
                     return Probe::Other;
                 }
-                // All lines of a small record at once: else the second is only asked for when the first has told the
-                // length.
-                self.prefetch_record(address);
                 match self.look_at(address, keyspace, key, &now_ms, &mut show) {
                     Ok(Some(Look::Other)) => Probe::Other,
                     Ok(Some(Look::Shown(rank, shown))) => {

@@ -10,11 +10,13 @@
     deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)
 )]
 
+mod crc;
 mod frame;
 mod header;
 mod record;
 mod varint;
 
+pub(crate) use crc::crc32c;
 pub(crate) use frame::{
     CHAIN_FRAME_BYTES, ChainFrame, FRAME_HEADER_BYTES, Frame, FrameFault, GroupHeader,
     MARK_FRAME_BYTES, Mark, PURGE_FRAME_BYTES, SEAL_FRAME_BYTES, SEQ_MAX, encode_chain,
@@ -118,18 +120,19 @@ pub(crate) fn finish_crc(
     stored_bytes: u32,
     kind: u8,
 ) -> u32 {
-    /// Aligned, so that the checksum takes whole words.
-    #[repr(align(8))]
-    struct Tail([u8; 32]);
-    let mut tail = Tail([0; 32]);
-    let (words, _) = tail.0.as_chunks_mut::<8>();
-    if let [a, b, c, d] = words {
-        *a = seq.to_le_bytes();
-        *b = place.salt.to_le_bytes();
-        *c = place.offset.to_le_bytes();
-        *d = (u64::from(stored_bytes / 8) << 32 | u64::from(kind) << 56).to_le_bytes();
-    }
-    crc32c::crc32c_append(body_crc, &tail.0)
+    crc::crc32c_append_words(body_crc, tail_words(seq, place, stored_bytes, kind))
+}
+
+/// The checksum of a whole frame: as [`finish_crc`], in one go.
+#[inline]
+pub(crate) fn frame_crc(body: &[u8], seq: u64, place: Place, stored_bytes: u32, kind: u8) -> u32 {
+    crc::crc32c_with_words(body, tail_words(seq, place, stored_bytes, kind))
+}
+
+#[inline]
+fn tail_words(seq: u64, place: Place, stored_bytes: u32, kind: u8) -> [u64; 4] {
+    let head = u64::from(stored_bytes / 8) << 32 | u64::from(kind) << 56;
+    [seq, place.salt, place.offset, head]
 }
 
 /// Rounds up to the 8 bytes on which everything in a segment starts.

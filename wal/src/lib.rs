@@ -68,7 +68,7 @@ pub use options::{
 };
 pub use record::{Location, Record, RecordKind, RecordRef, ReplayHandler, SeqNo};
 pub use recovery::RecoveryReport;
-pub use segment_reader::{PinnedBytes, SegmentReader};
+pub use segment_reader::{MappedRecord, PinnedBytes, SegmentReader};
 pub use ticket::Ticket;
 pub use wal::Wal;
 

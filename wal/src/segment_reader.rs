@@ -59,6 +59,15 @@ pub struct PinnedBytes {
     len: usize,
 }
 
+/// Where a record is in the mapping of its segment; made by [`SegmentReader::mapped`].
+#[derive(Clone, Copy)]
+pub struct MappedRecord<'a> {
+    segment: &'a Segment,
+    offset: u32,
+    /// The offset in the file and the published bytes from there on.
+    place: (u32, &'a [u8]),
+}
+
 impl SegmentReader {
     pub(crate) fn new(segment: Arc<Segment>, sentinel: Arc<ForkSentinel>) -> Self {
         SegmentReader { segment, sentinel }
@@ -97,11 +106,12 @@ impl SegmentReader {
         self.segment.read_with(offset, Checksum::Trust, f)
     }
 
-    /// The bytes of the log from a record on, to be prefetched; `None` where they are not mapped or the record is
-    /// compressed.
+    /// Finds a record without looking at it, so that its memory can be asked for first. `None` where only
+    /// [`SegmentReader::read_with`] can read it, or tell why not: it is not mapped, or compressed, or this is a forked child.
     #[inline]
-    pub fn prefetchable(&self, offset: u32) -> Option<&[u8]> {
-        self.segment.mapped_from(offset).map(|(_, bytes)| bytes)
+    pub fn mapped(&self, offset: u32) -> Option<MappedRecord<'_>> {
+        let place = self.segment.mapped_from(offset).filter(|_| !self.sentinel.is_forked())?;
+        Some(MappedRecord { segment: &self.segment, offset, place })
     }
 
     /// Keeps bytes of the record that this reader shows at the moment, its key or value, without a copy. `None` where that
@@ -125,6 +135,27 @@ impl SegmentReader {
     }
 }
 
+impl<'a> MappedRecord<'a> {
+    /// The bytes of the log from the record on.
+    #[inline]
+    pub fn bytes(&self) -> &'a [u8] {
+        self.place.1
+    }
+
+    /// The record, its checksum verified. `None` if there is no intact one, of which [`SegmentReader::read_with`] tells
+    /// more.
+    #[inline]
+    pub fn read(&self) -> Option<RecordRef<'a>> {
+        self.segment.mapped_record(self.offset, self.place, Checksum::Verify)
+    }
+
+    /// As [`MappedRecord::read`], but trusts the bytes.
+    #[inline]
+    pub fn read_unverified(&self) -> Option<RecordRef<'a>> {
+        self.segment.mapped_record(self.offset, self.place, Checksum::Trust)
+    }
+}
+
 impl Deref for PinnedBytes {
     type Target = [u8];
 
@@ -136,6 +167,12 @@ impl Deref for PinnedBytes {
 impl fmt::Debug for SegmentReader {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SegmentReader").field("segment", &self.id()).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for MappedRecord<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MappedRecord").field("offset", &self.offset).finish_non_exhaustive()
     }
 }
 

@@ -10,21 +10,19 @@ use std::task::{Context, Poll};
 
 use cortenkv_wal::vfs::{DirLock, OsVfs, Vfs};
 use cortenkv_wal::{
-    Background, Damage, ProgressCallback, ReplayHandler, SegmentReader, TailKind, Wal, WalOptions,
+    Background, Damage, ProgressCallback, ReplayHandler, TailKind, Wal, WalOptions,
 };
 
-use crate::address::Location;
 use crate::error::{ClosedReason, Error, ErrorKind, Result};
 use crate::install::Installer;
 use crate::log::Opened;
 use crate::open::Builder;
 use crate::options::{Compression, Durability, Options};
 pub(crate) use crate::parts::manifest::Manifest;
-use crate::record::{Change, RecordRef, SeqNo, Write};
+use crate::parts::segment::{DurableSegment, ours};
+use crate::record::{Change, SeqNo, Write};
 use crate::stats::{LogStats, OpenReport, Progress};
 use crate::ticket::{Pending, Ticket};
-
-pub(crate) use cortenkv_wal::PinnedBytes;
 
 /// LIMIT: what a thread keeps of the buffer that it encodes commits in.
 const KEPT_BATCH_BYTES_MAX: usize = 1 << 20;
@@ -75,43 +73,6 @@ impl Builder {
 pub(crate) struct DurableLog {
     wal: Wal,
     verify_reads: bool,
-}
-
-/// A segment of it, for as long as this lives.
-pub(crate) struct DurableSegment {
-    reader: SegmentReader,
-    verify: bool,
-}
-
-impl DurableSegment {
-    #[inline]
-    pub(crate) fn id(&self) -> u64 {
-        self.reader.id()
-    }
-
-    #[inline]
-    pub(crate) fn read_with<R>(
-        &self,
-        offset: u32,
-        show: impl FnOnce(&RecordRef<'_>) -> R,
-    ) -> Result<R> {
-        let show = |record: cortenkv_wal::RecordRef<'_>| show(&ours(&record));
-        let read = match self.verify {
-            true => self.reader.read_with(offset, show),
-            false => self.reader.read_unverified_with(offset, show),
-        };
-        read.map_err(Error::from)
-    }
-
-    #[inline]
-    pub(crate) fn prefetchable(&self, offset: u32) -> Option<&[u8]> {
-        self.reader.prefetchable(offset)
-    }
-
-    /// Keeps the value of a record that this segment shows at the moment; `None` where only a copy can.
-    pub(crate) fn pin(&self, record: &RecordRef<'_>) -> Option<PinnedBytes> {
-        self.reader.pin(record.location.offset, record.value)
-    }
 }
 
 /// Opens a directory: lock, manifest, log with its replay.
@@ -207,7 +168,7 @@ impl DurableLog {
         let reader = self.wal.segment(id).ok_or_else(|| {
             Error::invalid(format!("the log has no segment {id}; only a record in it can name it"))
         })?;
-        Ok(DurableSegment { reader, verify: self.verify_reads })
+        Ok(DurableSegment::new(reader, self.verify_reads))
     }
 
     pub(crate) fn last_seq(&self) -> SeqNo {
@@ -289,21 +250,6 @@ struct Feed(Arc<Installer>);
 impl ReplayHandler for Feed {
     fn apply(&self, records: &[cortenkv_wal::RecordRef<'_>]) {
         self.0.apply(records.iter().map(ours));
-    }
-}
-
-#[inline]
-fn ours<'a>(record: &cortenkv_wal::RecordRef<'a>) -> RecordRef<'a> {
-    let cortenkv_wal::Location { segment, offset } = record.location;
-    RecordRef {
-        location: Location { segment, offset },
-        seq: record.seq,
-        keyspace: record.keyspace,
-        tombstone: record.kind == cortenkv_wal::RecordKind::Delete,
-        expires_at_ms: record.expires_at_ms,
-        in_batch: record.in_batch,
-        key: record.key,
-        value: record.value,
     }
 }
 

@@ -13,7 +13,7 @@
 //! ```
 
 use super::{
-    HeadWord, Kind, OPTIONAL_KIND_MIN, Place, finish_crc, parse_record, record::PREFIX_BYTES,
+    HeadWord, Kind, OPTIONAL_KIND_MIN, Place, crc, frame_crc, parse_record, record::PREFIX_BYTES,
 };
 use super::{RecordFields, finish_head};
 use crate::batch::COMMIT_BYTES_MAX;
@@ -148,7 +148,7 @@ pub(crate) fn parse_frame(
     let Some((head, frame)) = split_frame(bytes)? else { return Ok(None) };
     let (prefix, body) = frame.split_at_checked(PREFIX_BYTES).ok_or(FrameFault::Length)?;
     let seq = u64::from_le_bytes(*prefix.last_chunk().ok_or(FrameFault::Length)?);
-    let expected = finish_crc(crc32c::crc32c(body), seq, place, head.stored_bytes, head.kind);
+    let expected = frame_crc(body, seq, place, head.stored_bytes, head.kind);
     if expected != head.crc {
         return Err(FrameFault::Checksum { expected, found: head.crc });
     }
@@ -173,8 +173,7 @@ pub(crate) fn read_record(
     let frame = bytes.get(..head.stored_bytes as usize)?;
     let (prefix, body) = frame.split_at_checked(PREFIX_BYTES)?;
     let seq = u64::from_le_bytes(*prefix.last_chunk()?);
-    let intact =
-        || head.crc == finish_crc(crc32c::crc32c(body), seq, place, head.stored_bytes, head.kind);
+    let intact = || head.crc == frame_crc(body, seq, place, head.stored_bytes, head.kind);
     let possible = seq <= SEQ_MAX && frame.len() <= STORED_BYTES_MAX;
     if !possible || (checksum == Checksum::Verify && !intact()) {
         return None;
@@ -273,7 +272,7 @@ fn encode_words(kind: Kind, seq: u64, words: &[u64], place: Place) -> Vec<u8> {
     for word in words {
         out.extend_from_slice(&word.to_le_bytes());
     }
-    let body_crc = crc32c::crc32c(out.get(PREFIX_BYTES..).unwrap_or_default());
+    let body_crc = crc::crc32c(out.get(PREFIX_BYTES..).unwrap_or_default());
     let head = HeadWord { crc: body_crc, stored_bytes: stored as u32, kind: kind as u8 };
     if let Some(first) = out.first_chunk_mut() {
         *first = finish_head(head, seq, place).encode().to_le_bytes();
@@ -313,7 +312,7 @@ pub(crate) fn encode_group_header(
     let codec = header.codec | header.padding_bytes << 4;
     let numbers =
         u64::from(header.raw_bytes) | u64::from(header.record_count) << 32 | u64::from(codec) << 56;
-    let crc = crc32c::crc32c_append(crc32c::crc32c(&numbers.to_le_bytes()), payload);
+    let crc = crc::crc32c_append(crc::crc32c(&numbers.to_le_bytes()), payload);
     let stored_bytes = (FRAME_HEADER_BYTES + payload.len()) as u32;
     let head = HeadWord { crc, stored_bytes, kind: Kind::Group as u8 };
     let mut out = [0; FRAME_HEADER_BYTES];

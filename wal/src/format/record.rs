@@ -10,7 +10,7 @@
 //! The checksum covers everything from the flags on, then sequence, salt, offset, length and kind: the long part can be
 //! computed before the place is known.
 
-use super::{HeadWord, Kind, Place, finish_crc, padded, varint};
+use super::{HeadWord, Kind, Place, crc, finish_crc, padded, varint};
 
 /// Head word and sequence number: the part that is finished when the place in the log is known.
 pub(crate) const PREFIX_BYTES: usize = 16;
@@ -89,11 +89,8 @@ pub(crate) fn set_in_group(out: &mut [u8], start: usize, in_group: bool) {
 
 fn seal_body(out: &mut [u8], start: usize, stored: usize) {
     let body = out.get(start + PREFIX_BYTES..start + stored).unwrap_or_default();
-    let head = HeadWord {
-        crc: crc32c::crc32c(body),
-        stored_bytes: stored as u32,
-        kind: Kind::Record as u8,
-    };
+    let head =
+        HeadWord { crc: crc::crc32c(body), stored_bytes: stored as u32, kind: Kind::Record as u8 };
     if let Some(prefix) = out.get_mut(start..start + HeadWord::BYTES) {
         prefix.copy_from_slice(&head.encode().to_le_bytes());
     }

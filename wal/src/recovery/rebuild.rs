@@ -17,7 +17,7 @@ use crate::compress::CODEC_NONE;
 use crate::error::{Error, Result};
 use crate::format::{
     CHAIN_FRAME_BYTES, ChainFrame, FRAME_HEADER_BYTES, Frame, HEADER_BYTES, HeadWord, PREFIX_BYTES,
-    Place, SEAL_FRAME_BYTES, finish_head, parse_frame,
+    Place, SEAL_FRAME_BYTES, crc32c, finish_head, parse_frame,
 };
 use crate::segment::{Position, SEGMENT_SPAN, Segment};
 use crate::space::Space;
@@ -282,7 +282,7 @@ fn unfinish_records(records: &mut [u8]) {
 
 fn unfinish(frame: &mut [u8]) {
     let Some(head) = HeadWord::read(frame) else { return };
-    let crc = crc32c::crc32c(frame.get(PREFIX_BYTES..).unwrap_or_default());
+    let crc = crc32c(frame.get(PREFIX_BYTES..).unwrap_or_default());
     if let Some(first) = frame.first_chunk_mut() {
         *first = HeadWord { crc, ..head }.encode().to_le_bytes();
     }

@@ -32,15 +32,21 @@ impl Segment {
         checksum: Checksum,
         f: impl FnOnce(RecordRef<'_>) -> R,
     ) -> Result<R> {
-        match self.mapped_record(offset, checksum) {
+        let mapped = self.mapped_from(offset);
+        match mapped.and_then(|place| self.mapped_record(offset, place, checksum)) {
             Some(record) => Ok(f(record)),
             None => self.read_with_care(offset, checksum, f),
         }
     }
 
+    /// The record at a logical offset, given what [`Segment::mapped_from`] told of it.
     #[inline]
-    fn mapped_record(&self, offset: u32, checksum: Checksum) -> Option<RecordRef<'_>> {
-        let (stored, published) = self.mapped_from(offset)?;
+    pub(crate) fn mapped_record<'a>(
+        &self,
+        offset: u32,
+        (stored, published): (u32, &'a [u8]),
+        checksum: Checksum,
+    ) -> Option<RecordRef<'a>> {
         let (seq, fields) = read_record(published, self.place(stored), checksum)?;
         Some(record_ref(Location { segment: self.id, offset }, seq, &fields))
     }

@@ -12,6 +12,7 @@ const UNSAFE_FILES: &[&str] = &[
     "index/src/point/bucket/memory.rs",
     "index/src/prefetch.rs",
     "index/tests/memory.rs",
+    "wal/src/format/crc.rs",
     "wal/src/vfs/region.rs",
 ];
 
