@@ -13,7 +13,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::{AcqRel, Acquire};
 use std::sync::{OnceLock, RwLock};
 
-use crate::address::{Address, Location, SlotTable};
+use crate::address::{Address, Location};
 use crate::background::Background;
 use crate::catalog::Catalog;
 use crate::error::{ClosedReason, Error, ErrorKind, Result};
@@ -23,6 +23,7 @@ use crate::options::Options;
 use crate::parts::{self, Clock, Index};
 use crate::pinned::Source;
 use crate::record::{Rank, RecordRef, SeqNo};
+use crate::slots::{Mounted, SlotTable};
 use crate::stats::{Counters, OpenReport};
 
 /// A database.
@@ -172,10 +173,11 @@ impl Core {
     /// Asks for the first bytes of a record.
     #[inline]
     pub(crate) fn prefetch_record(&self, address: Address) {
-        let segment = self.slots.segment(address);
-        if let Some(bytes) = segment.and_then(|segment| segment.prefetchable(address.offset())) {
-            parts::prefetch(bytes);
-        }
+        self.slots.with(address, |mounted| {
+            if let Some(bytes) = mounted.segment.prefetchable(address.offset()) {
+                parts::prefetch(bytes);
+            }
+        });
     }
 
     /// Shows the record at an address; `None` when there is none any more.
@@ -185,10 +187,8 @@ impl Core {
         address: Address,
         show: impl FnOnce(&RecordRef<'_>, Source<'_>) -> R,
     ) -> Result<Option<R>> {
-        match self.slots.segment(address) {
-            Some(segment) => self.log.read_with(segment, address.offset(), show),
-            None => Ok(None),
-        }
+        let read = |mounted: &Mounted| self.log.read_with(&mounted.segment, address.offset(), show);
+        self.slots.with(address, read).unwrap_or(Ok(None))
     }
 
     /// True when a key may have several entries in the index.

@@ -207,7 +207,9 @@ impl Core {
             self.counters.installed(record.tombstone, outcome, forgets_tombstones);
             match outcome {
                 Installed::Inserted | Installed::Present => {}
-                Installed::Replaced { old, .. } => self.log.forget(self.slots.location(old)),
+                Installed::Replaced { old, .. } => {
+                    self.slots.location(old).into_iter().for_each(|old| self.log.forget(old));
+                }
                 Installed::Stale => self.log.forget(record.location),
             }
             if forgets_tombstones && record.tombstone && outcome != Installed::Stale {

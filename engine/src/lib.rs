@@ -61,6 +61,7 @@ mod read;
 mod read_many;
 mod record;
 mod scan;
+mod slots;
 pub mod stats;
 pub mod storage_engine;
 mod sync;

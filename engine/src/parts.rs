@@ -6,7 +6,7 @@
 //! |---|---|---|
 //! | log on disk, manifest, file system | `glue/log.rs`, `glue/segment.rs`, `manifest.rs` (`wal`) | `parts/no_wal.rs`: opening answers `Unsupported` |
 //! | clock | that of `cortenkv-wal` | `parts/clock.rs`, the same by name and shape |
-//! | index | `glue/index.rs` over `cortenkv-index` | `parts/tree_index.rs`, a sorted map of whole keys |
+//! | index | `glue/index.rs` over `cortenkv-index`, `glue/slot_cell.rs` | `parts/tree_index.rs`, a sorted map of whole keys; `parts/slot_cell.rs` |
 //! | key order | `glue/ordered.rs`, `owner.rs`, `dead.rs` (`ordered`) | `parts/no_order.rs` when `index` is on: scans answer `Unsupported` |
 //! | files of key runs | `glue/run_files.rs` (`ordered` and `wal`) | `parts/ram_runs.rs`, runs in memory; `parts/no_runs.rs`, none |
 //!
@@ -45,6 +45,13 @@ mod index;
 #[cfg(not(feature = "index"))]
 #[path = "parts/tree_index.rs"]
 mod index;
+
+#[cfg(feature = "index")]
+#[path = "glue/slot_cell.rs"]
+mod slot_cell;
+#[cfg(not(feature = "index"))]
+#[path = "parts/slot_cell.rs"]
+mod slot_cell;
 
 #[cfg(all(feature = "index", feature = "ordered"))]
 #[path = "glue/dead.rs"]
@@ -91,6 +98,9 @@ pub(crate) use index::{Index, pin, prefetch};
 pub(crate) use ordered::KeyWalk;
 pub(crate) use runs::RunFiles;
 pub(crate) use segment::{DurableSegment, PinnedBytes};
+#[cfg(test)]
+pub(crate) use slot_cell::REUSES_SLOTS;
+pub(crate) use slot_cell::{Grace, SlotCell};
 
 /// What users see of the parts.
 pub(crate) mod public {

@@ -158,7 +158,8 @@ impl Walk {
         let places = &mut self.places[..self.window_len];
         for (n, place) in places.iter_mut().enumerate() {
             *place = keys.hint(self.window + n).and_then(|(segment, address)| {
-                let stands = core.slots.segment(address).is_some_and(|at| at.id() == segment);
+                let stands =
+                    core.slots.with(address, |at| at.segment.id() == segment) == Some(true);
                 (stands && !core.index.may_be_dead(address)).then_some(address)
             });
         }
