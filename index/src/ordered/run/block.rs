@@ -24,6 +24,7 @@ use crate::ordered::range::Headed;
 const HINT_PRESENT: u64 = 1 << 39;
 const HINT_SEGMENT_SHIFT: u32 = 23;
 const HINT_UNITS: u64 = (1 << HINT_SEGMENT_SHIFT) - 1;
+const HINT_SEGMENT: u64 = 0xFFFF;
 
 /// Bytes of the key before that a decoder keeps in a register.
 const HEAD: usize = 16;
@@ -36,11 +37,24 @@ const BYTES_MIN: usize = 512;
 /// The bytes of the lengths of a full block if each takes one.
 const SHORT_LENGTHS_BYTES: usize = 2 * BLOCK_KEYS as usize;
 
+/// The first bytes of a head, by how many they are.
+const KEPT: [u128; HEAD] = {
+    let mut masks = [0; HEAD];
+    let mut bytes = 0;
+    while bytes < HEAD {
+        masks[bytes] = !(u128::MAX << (8 * bytes));
+        bytes += 1;
+    }
+    masks
+};
+
 /// Shared bytes and the length of the rest, of each key of a block.
 type Lengths = [[u32; 2]; BLOCK_KEYS as usize];
 
-/// Packed hints, one behind the other.
-type Hints = [u8; BLOCK_KEYS as usize * HINT_BYTES];
+/// Packed hints, one behind the other, with room for reading the last one as a whole word.
+type Hints = [u8; HINTS_BYTES + HINT_PADDING_BYTES];
+const HINTS_BYTES: usize = BLOCK_KEYS as usize * HINT_BYTES;
+const HINT_PADDING_BYTES: usize = size_of::<u64>() - HINT_BYTES;
 
 /// Packs a hint; `segment` is its index in the run's segment table.
 pub(super) fn encode_hint(hint: Option<(u16, Address)>) -> [u8; HINT_BYTES] {
@@ -148,47 +162,58 @@ impl<'a> Block<'a> {
     /// Decodes all keys into `decoded`, replacing what was there.
     ///
     /// The first [`HEAD`] bytes of the key before are kept in a register (`head`): loading them from the buffer would
-    /// have to wait until the two stores that wrote them are through.
+    /// have to wait until the stores that wrote them are through. The rest is read together with as many bytes before
+    /// it as the key shares, so it stands where it belongs without a shift.
     pub(super) fn decode(&self, decoded: &mut Decoded) -> Option<()> {
         let (lengths, mut at) = self.lengths()?;
         // No key ends behind `most`: their lengths are in the sum, and each is checked against its bound below.
         let sum: u32 = lengths.iter().map(|[shared, length]| shared + length).sum();
         let most = (sum as usize).min(BLOCK_KEYS as usize * KEY_BYTES_MAX);
         decoded.reserve(most);
+        let Decoded { bytes, ends, heads, .. } = decoded;
         let (mut previous, mut start, mut head) = (0, 0, 0u128);
-        for (n, [shared, length]) in lengths.into_iter().enumerate().take(self.keys as usize) {
+        let keys = lengths.into_iter().zip(ends).zip(heads).take(self.keys as usize);
+        for (([shared, length], key_end), key_head) in keys {
             let (shared, length) = (shared as usize, length as usize);
             let fits = shared <= start - previous && length <= self.end.checked_sub(at)?;
-            if !fits || shared + length > KEY_BYTES_MAX {
+            let whole = shared + length;
+            if !fits || whole > KEY_BYTES_MAX {
                 return None;
             }
-            let end = start + shared + length;
-            if shared < HEAD
-                && length <= CHUNK
-                && let Some(rest) = self.file[at..].first_chunk::<CHUNK>()
+            if let Some(kept) = KEPT.get(shared)
+                && let Some(around) = self.file.get(at - shared..)?.first_chunk::<HEAD>()
             {
-                let kept = head & !(u128::MAX << (8 * shared));
-                decoded.bytes[start..start + HEAD].copy_from_slice(&kept.to_le_bytes());
-                let rest_start = start + shared;
-                decoded.bytes[rest_start..rest_start + CHUNK].copy_from_slice(rest);
-                head = kept | u128::from_le_bytes(*rest.first_chunk()?) << (8 * shared);
+                head = head & kept | u128::from_le_bytes(*around) & !kept;
+                bytes[start..start + HEAD].copy_from_slice(&head.to_le_bytes());
+                if whole > HEAD {
+                    copy_chunk(self.file, at, bytes, start + shared, length);
+                }
             } else {
-                decoded.bytes.copy_within(previous..previous + shared, start);
-                decoded.copy_from(self.file, at, start + shared, length);
-                head = u128::from_le_bytes(*decoded.bytes[start..].first_chunk()?);
+                bytes.copy_within(previous..previous + shared, start);
+                copy_chunk(self.file, at, bytes, start + shared, length);
+                head = u128::from_le_bytes(*bytes[start..].first_chunk()?);
             }
             at += length;
-            (previous, start) = (start, end);
-            decoded.ends[n] = end as u32;
-            decoded.heads[n] = head.swap_bytes();
-            if shared + length < HEAD {
-                let surplus = 8 * (HEAD - shared - length) as u32;
-                decoded.heads[n] &= u128::MAX.checked_shl(surplus).unwrap_or(0);
-            }
+            (previous, start) = (start, start + whole);
+            *key_end = start as u32;
+            *key_head = (head & KEPT.get(whole).unwrap_or(&u128::MAX)).swap_bytes();
         }
         decoded.len = start;
-        decoded.hints = *self.file.get(self.hints_at()..)?.first_chunk()?;
+        let hints: &[u8; HINTS_BYTES] = self.file.get(self.hints_at()..)?.first_chunk()?;
+        decoded.hints[..HINTS_BYTES].copy_from_slice(hints);
         (at == self.end).then_some(())
+    }
+}
+
+/// Copies bytes of a run, a whole chunk if `length` is not above that: what follows overwrites the surplus.
+#[inline(always)]
+fn copy_chunk(file: &[u8], from: usize, bytes: &mut [u8], to: usize, length: usize) {
+    if length <= CHUNK
+        && let Some(chunk) = file[from..].first_chunk::<CHUNK>()
+    {
+        bytes[to..to + CHUNK].copy_from_slice(chunk);
+    } else {
+        bytes[to..to + length].copy_from_slice(&file[from..from + length]);
     }
 }
 
@@ -211,7 +236,7 @@ impl Decoded {
             ends: Default::default(),
             heads: Default::default(),
             len: 0,
-            hints: [0; BLOCK_KEYS as usize * HINT_BYTES],
+            hints: [0; HINTS_BYTES + HINT_PADDING_BYTES],
         }
     }
 
@@ -248,15 +273,24 @@ impl Decoded {
         self.len
     }
 
+    /// A short key, and how long it is, with what stands behind it up to a fixed size; `None` for a longer one.
+    #[inline]
+    pub(super) fn padded(&self, n: usize) -> Option<(&[u8; CHUNK], usize)> {
+        let start = if n == 0 { 0 } else { self.ends[n - 1] as usize };
+        let length = self.ends[n] as usize - start;
+        let bytes = self.bytes.get(start..)?.first_chunk()?;
+        (length <= CHUNK).then_some((bytes, length))
+    }
+
     /// The hint of a key; `None` if it has none, or one that no builder writes.
     #[inline]
     pub(super) fn hint(&self, n: usize, segments: &[(u64, u16)]) -> Option<Hint> {
-        let [a, b, c, d, e] = *self.hints[n * HINT_BYTES..].first_chunk::<HINT_BYTES>()?;
-        let bits = u64::from_le_bytes([a, b, c, d, e, 0, 0, 0]);
+        let bits = u64::from_le_bytes(*self.hints[n * HINT_BYTES..].first_chunk()?);
         if bits & HINT_PRESENT == 0 {
             return None;
         }
-        let (segment, slot) = *segments.get((bits >> HINT_SEGMENT_SHIFT) as usize & 0xFFFF)?;
+        let (segment, slot) =
+            *segments.get((bits >> HINT_SEGMENT_SHIFT & HINT_SEGMENT) as usize)?;
         let address = u64::from(slot) << HINT_SEGMENT_SHIFT | bits & HINT_UNITS;
         Some(Hint { segment, address: Address::from_bits(address)? })
     }
@@ -272,17 +306,5 @@ impl Decoded {
     #[cold]
     fn grow(&mut self, bytes: usize) {
         self.bytes.resize((bytes + CHUNK).next_power_of_two().max(BYTES_MIN), 0);
-    }
-
-    /// Copies bytes of the run, a whole chunk if `length` is below that: what follows overwrites the surplus.
-    #[inline(always)]
-    fn copy_from(&mut self, file: &[u8], from: usize, to: usize, length: usize) {
-        if length <= CHUNK
-            && let Some(chunk) = file[from..].first_chunk::<CHUNK>()
-        {
-            self.bytes[to..to + CHUNK].copy_from_slice(chunk);
-        } else {
-            self.bytes[to..to + length].copy_from_slice(&file[from..from + length]);
-        }
     }
 }

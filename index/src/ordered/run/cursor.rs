@@ -135,6 +135,7 @@ impl RunCursor {
     }
 
     /// Appends keys of the current block to a batch, with their hints.
+    #[inline]
     pub(crate) fn copy(&self, ahead: Ahead, direction: Direction, batch: &mut KeyBatch) {
         let mut keys = ahead.keys;
         let hint = |place| self.decoded.hint(place, &self.run.segments);
@@ -149,7 +150,10 @@ impl RunCursor {
         }
         while keys != 0 {
             let (place, bit) = first_of(keys, direction);
-            batch.push_with_hint(self.decoded.get(place), hint(place));
+            match self.decoded.padded(place) {
+                Some((bytes, length)) => batch.push_start_of(bytes, length, hint(place)),
+                None => batch.push_with_hint(self.decoded.get(place), hint(place)),
+            }
             keys &= !bit;
         }
     }
