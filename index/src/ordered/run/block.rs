@@ -99,31 +99,30 @@ impl<'a> Block<'a> {
     #[inline(always)]
     fn short_lengths(&self) -> Option<&'a [u8; SHORT_LENGTHS_BYTES]> {
         let bytes = self.file.get(self.lengths_at()..)?.first_chunk()?;
-        let short = bytes.iter().fold(0, |all, byte| all | byte) < 0x80;
+        let all = words_of(bytes).fold(0, |all, word| all | word);
+        let short = all & (u64::MAX / 0xFF * 0x80) == 0;
         (short && self.keys == BLOCK_KEYS).then_some(bytes)
     }
 
-    /// The lengths of all keys, and where their rests begin.
-    #[inline(always)]
+    /// The lengths of all keys, however long they are, and where the rests begin.
     fn lengths(&self) -> Option<(Lengths, usize)> {
         let mut at = self.lengths_at();
         let mut lengths = [[0; 2]; BLOCK_KEYS as usize];
-        if let Some(bytes) = self.short_lengths() {
-            for (key, [shared, rest]) in lengths.iter_mut().zip(bytes.as_chunks().0) {
-                *key = [u32::from(*shared), u32::from(*rest)];
-            }
-            return Some((lengths, at + SHORT_LENGTHS_BYTES));
-        }
         for key in lengths.iter_mut().take(self.keys as usize) {
             *key = [read_length(self.file, &mut at)?, read_length(self.file, &mut at)?];
         }
         Some((lengths, at))
     }
 
+    /// Where the rests begin if the lengths are short.
+    fn rests_at(&self) -> usize {
+        self.lengths_at() + SHORT_LENGTHS_BYTES
+    }
+
     /// The first key, which is there in full.
     pub(super) fn first_key(&self) -> Option<&'a [u8]> {
         let (at, length) = match self.short_lengths() {
-            Some([_, length, ..]) => (self.lengths_at() + SHORT_LENGTHS_BYTES, u32::from(*length)),
+            Some([_, length, ..]) => (self.rests_at(), u32::from(*length)),
             None => {
                 let ([[_, length], ..], at) = self.lengths()?;
                 (at, length)
@@ -138,7 +137,23 @@ impl<'a> Block<'a> {
     /// (`matched`), and that it is below. A key that shares more with the one before is below for the same byte, one
     /// that shares less is above, and only one that shares as much has to be looked at.
     pub(super) fn count_below(&self, key: &[u8], or_equal: bool) -> Option<u32> {
-        let (lengths, mut at) = self.lengths()?;
+        match self.short_lengths() {
+            Some(bytes) => self.count_keys_below(short(bytes), self.rests_at(), key, or_equal),
+            None => {
+                let (lengths, at) = self.lengths()?;
+                self.count_keys_below(lengths, at, key, or_equal)
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn count_keys_below(
+        &self,
+        lengths: impl IntoIterator<Item = [u32; 2]>,
+        mut at: usize,
+        key: &[u8],
+        or_equal: bool,
+    ) -> Option<u32> {
         let mut matched = 0;
         for (n, [shared, length]) in (0..self.keys).zip(lengths) {
             let (shared, length) = (shared as usize, length as usize);
@@ -165,11 +180,24 @@ impl<'a> Block<'a> {
     /// have to wait until the stores that wrote them are through. The rest is read together with as many bytes before
     /// it as the key shares, so it stands where it belongs without a shift.
     pub(super) fn decode(&self, decoded: &mut Decoded) -> Option<()> {
-        let (lengths, mut at) = self.lengths()?;
-        // No key ends behind `most`: their lengths are in the sum, and each is checked against its bound below.
+        if let Some(bytes) = self.short_lengths() {
+            return self.decode_keys(short(bytes), sum_of(bytes), self.rests_at(), decoded);
+        }
+        let (lengths, at) = self.lengths()?;
         let sum: u32 = lengths.iter().map(|[shared, length]| shared + length).sum();
-        let most = (sum as usize).min(BLOCK_KEYS as usize * KEY_BYTES_MAX);
-        decoded.reserve(most);
+        self.decode_keys(lengths, sum as usize, at, decoded)
+    }
+
+    #[inline(always)]
+    fn decode_keys(
+        &self,
+        lengths: impl IntoIterator<Item = [u32; 2]>,
+        sum: usize,
+        mut at: usize,
+        decoded: &mut Decoded,
+    ) -> Option<()> {
+        // No key ends behind that: their lengths are in the sum, and each is checked against its bound below.
+        decoded.reserve(sum.min(BLOCK_KEYS as usize * KEY_BYTES_MAX));
         let Decoded { bytes, ends, heads, .. } = decoded;
         let (mut previous, mut start, mut head) = (0, 0, 0u128);
         let keys = lengths.into_iter().zip(ends).zip(heads).take(self.keys as usize);
@@ -180,6 +208,7 @@ impl<'a> Block<'a> {
             if !fits || whole > KEY_BYTES_MAX {
                 return None;
             }
+            // A key that shares something has others before it, and the lengths of both: so many bytes are before `at`.
             if let Some(kept) = KEPT.get(shared)
                 && let Some(around) = self.file.get(at - shared..)?.first_chunk::<HEAD>()
             {
@@ -203,6 +232,22 @@ impl<'a> Block<'a> {
         decoded.hints[..HINTS_BYTES].copy_from_slice(hints);
         (at == self.end).then_some(())
     }
+}
+
+fn words_of(bytes: &[u8; SHORT_LENGTHS_BYTES]) -> impl Iterator<Item = u64> {
+    bytes.as_chunks().0.iter().map(|word| u64::from_le_bytes(*word))
+}
+
+/// Short lengths, key by key.
+fn short(bytes: &[u8; SHORT_LENGTHS_BYTES]) -> impl Iterator<Item = [u32; 2]> {
+    bytes.as_chunks().0.iter().map(|[shared, rest]| [u32::from(*shared), u32::from(*rest)])
+}
+
+/// The sum of all short lengths, four at a time: no sum of four lanes overflows its 16 bits.
+fn sum_of(bytes: &[u8; SHORT_LENGTHS_BYTES]) -> usize {
+    const EVEN: u64 = u64::MAX / 0xFFFF * 0xFF;
+    let lanes: u64 = words_of(bytes).map(|word| (word & EVEN) + (word >> 8 & EVEN)).sum();
+    (lanes.wrapping_mul(u64::MAX / 0xFFFF) >> 48) as usize
 }
 
 /// Copies bytes of a run, a whole chunk if `length` is not above that: what follows overwrites the surplus.
@@ -245,12 +290,6 @@ impl Decoded {
     pub(super) fn get(&self, n: usize) -> &[u8] {
         let start = if n == 0 { 0 } else { self.ends[n - 1] };
         &self.bytes[start as usize..self.ends[n] as usize]
-    }
-
-    /// Its first bytes as a number.
-    #[inline]
-    pub(super) fn head(&self, n: usize) -> u128 {
-        self.heads[n]
     }
 
     /// The same with its first bytes as a number.

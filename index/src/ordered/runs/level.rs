@@ -139,12 +139,13 @@ impl LevelCursor {
         let keys_max = if is_full { 1 } else { keys_max };
         let keys = self.run.ahead((self.direction, range), limit, keys_max);
         let places = Places { piece: self.piece as u32, keys };
-        if keys.len() > 0 {
+        let before = batch.len();
+        if !keys.is_empty() {
             self.run.copy(keys, self.direction, batch);
             self.run.pass(keys, self.direction);
             self.step()?;
         }
-        Ok((keys.len(), places))
+        Ok(((batch.len() - before) as u32, places))
     }
 
     /// Where the current key stands.

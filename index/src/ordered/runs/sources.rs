@@ -191,6 +191,15 @@ impl Source {
         }
     }
 
+    /// Compares with a key of another source where the heads say nothing; of equal ones the newer comes first.
+    #[cold]
+    fn is_before(&self, is_newer: bool, key: Headed<'_>, direction: Direction) -> bool {
+        match self.headed().map(|mine| mine.compare(key, direction)) {
+            Some(Ordering::Equal) => is_newer,
+            order => order == Some(Ordering::Less),
+        }
+    }
+
     /// Appends keys that come before `limit` to a batch; none if not even the current one does, or if it is behind the
     /// range.
     #[inline]
@@ -343,29 +352,25 @@ impl Sources {
     /// Moves the first source to where it belongs now, or takes it out if it is at its end.
     #[inline]
     fn settle_first(&mut self) {
-        let Some(&Turn { source, .. }) = self.order.first() else { return };
-        let Some(key) = self.all[source].headed() else {
-            self.order.remove(0);
+        let Sources { all, order, direction, .. } = self;
+        let Some((first, others)) = order.split_first_mut() else { return };
+        let source = first.source;
+        let Some(key) = all[source].headed() else {
+            order.remove(0);
             return;
         };
-        let head = key.head_towards(self.direction);
-        let mut at = 0;
-        while let Some(&next) = self.order.get(at + 1)
-            && next.head <= head
-            && (next.head < head || self.is_before(next.source, source, key))
-        {
-            self.order[at] = next;
-            at += 1;
+        let head = key.head_towards(*direction);
+        let mut place = first;
+        for next in others {
+            let is_before = next.head < head
+                || next.head == head
+                    && all[next.source].is_before(next.source < source, key, *direction);
+            if !is_before {
+                break;
+            }
+            *place = *next;
+            place = next;
         }
-        self.order[at] = Turn { head, source };
-    }
-
-    /// Compares two sources whose heads say nothing: true if `other` comes before `source`, which stands at `key`.
-    fn is_before(&self, other: usize, source: usize, key: Headed<'_>) -> bool {
-        let others = self.all[other].headed();
-        match others.map(|others| others.compare(key, self.direction)) {
-            Some(Ordering::Equal) => other < source,
-            order => order == Some(Ordering::Less),
-        }
+        *place = Turn { head, source };
     }
 }
