@@ -95,7 +95,7 @@ impl RunCursor {
             Direction::Reverse => self.live & (u32::MAX >> (31 - self.place)),
         };
         if let Some(limit) = limit {
-            keys &= !self.from_limit(keys, limit, direction);
+            keys = self.before(limit, keys, direction);
         }
         if keys_max < BLOCK_KEYS as usize {
             while keys.count_ones() as usize > keys_max {
@@ -112,12 +112,13 @@ impl RunCursor {
         Ahead { block: self.block, keys }
     }
 
-    /// Those of some keys that do not come before `limit`.
+    /// Those of some keys that come before `limit`.
     #[inline]
-    fn from_limit(&self, mut keys: u32, limit: Headed<'_>, direction: Direction) -> u32 {
+    fn before(&self, limit: Headed<'_>, keys: u32, direction: Direction) -> u32 {
         let limit_head = limit.head_towards(direction);
-        while keys != 0 {
-            let (place, bit) = first_of(keys, direction);
+        let mut rest = keys;
+        while rest != 0 {
+            let (place, bit) = first_of(rest, direction);
             let key = self.decoded.headed(place);
             let head = key.head_towards(direction);
             let is_before =
@@ -125,9 +126,9 @@ impl RunCursor {
             if !is_before {
                 break;
             }
-            keys &= !bit;
+            rest &= !bit;
         }
-        keys
+        keys & !rest
     }
 
     /// The current key alone.
