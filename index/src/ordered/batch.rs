@@ -150,6 +150,8 @@ mod tests {
         assert_eq!(batch.iter().collect::<Vec<_>>(), [&b""[..], b"a", b"", b"bc"]);
         assert_eq!((batch.len(), batch.bytes(), batch.get(4)), (4, 3, None));
         assert_eq!((batch.hint(0), batch.hint(1), batch.hint(4)), (None, Some(hint), None));
+        batch.push_start_of(b"def", 2, Some(hint));
+        assert_eq!((batch.get(4), batch.hint(4), batch.bytes()), (Some(&b"de"[..]), Some(hint), 5));
         batch.clear();
         assert!(batch.is_empty());
         assert_eq!((batch.get(0), batch.hint(0)), (None, None));

@@ -83,7 +83,7 @@ impl RunCursor {
 
     /// The current block and the keys in it, a bit each, from the current one on that come before `limit` and in the
     /// range, at most `keys_max`.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn ahead(
         &self,
         (direction, range): (Direction, &KeyRange),
@@ -113,7 +113,7 @@ impl RunCursor {
     }
 
     /// Those of some keys that come before `limit`.
-    #[inline]
+    #[inline(always)]
     fn before(&self, limit: Headed<'_>, keys: u32, direction: Direction) -> u32 {
         let limit_head = limit.head_towards(direction);
         let mut rest = keys;
@@ -137,7 +137,7 @@ impl RunCursor {
     }
 
     /// Appends keys of the current block to a batch, at least one, with their hints.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn copy(&self, ahead: Ahead, direction: Direction, batch: &mut KeyBatch) {
         let mut keys = ahead.keys;
         let hint = |place| self.decoded.hint(place, &self.run.segments);
@@ -160,7 +160,7 @@ impl RunCursor {
     }
 
     /// Moves to the last of these keys of the current block.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn pass(&mut self, ahead: Ahead, direction: Direction) {
         self.place = last_of(ahead.keys, direction).0 as u32;
     }
@@ -285,7 +285,7 @@ impl Ahead {
 }
 
 /// The place of the first of some keys in the sense of a direction, and its bit.
-#[inline]
+#[inline(always)]
 fn first_of(keys: u32, direction: Direction) -> (usize, u32) {
     let place = match direction {
         Direction::Forward => keys.trailing_zeros(),
@@ -294,7 +294,7 @@ fn first_of(keys: u32, direction: Direction) -> (usize, u32) {
     (place as usize, 1 << place)
 }
 
-#[inline]
+#[inline(always)]
 fn last_of(keys: u32, direction: Direction) -> (usize, u32) {
     match direction {
         Direction::Forward => first_of(keys, Direction::Reverse),
