@@ -179,7 +179,7 @@ impl Index {
     pub(crate) fn keys(
         &self,
         keyspace: KeyspaceId,
-        range: KeyRange,
+        range: &KeyRange,
         direction: Direction,
     ) -> Result<KeyWalk> {
         self.order.keys(keyspace, range, direction)

@@ -118,7 +118,7 @@ impl Index {
     pub(crate) fn keys(
         &self,
         keyspace: KeyspaceId,
-        range: KeyRange,
+        range: &KeyRange,
         direction: Direction,
     ) -> Result<KeyWalk> {
         if !self.is_ordered {
@@ -127,7 +127,7 @@ impl Index {
             ));
         }
         let spaces = Arc::clone(&self.spaces);
-        Ok(KeyWalk { spaces, keyspace, range, direction, batch: Vec::new() })
+        Ok(KeyWalk { spaces, keyspace, range: range.clone(), direction, batch: Vec::new() })
     }
 
     pub(crate) fn knows_dead(&self) -> bool {
