@@ -205,10 +205,9 @@ impl Commit<'_> {
             }
         };
         let encoded = self.batch.encoded();
-        if let Body::Record(record) = &self.body {
-            let one = parse_record(record)
-                .map(|(_, fields)| record_ref(Location { segment, offset: first }, seq, &fields));
-            return f(one.as_slice());
+        if matches!(self.body, Body::Record(_)) {
+            let location = Location { segment, offset: first };
+            return f(&[record_ref(location, seq, &self.batch.first())]);
         }
         let mut records = Vec::with_capacity(self.batch.len());
         let mut at = 0;

@@ -271,6 +271,27 @@ impl Space {
         }
     }
 
+    /// Where to look again, when nothing is wished for at `at`: for content that ends up to there the segment has room, and
+    /// nothing is wished for either, whatever is made ready meanwhile. The caller has the append lock, under which alone
+    /// the prepared segment is taken.
+    pub(crate) fn easy_until(&self, segment: &Segment, at: u32) -> u32 {
+        let capacity = segment.capacity;
+        let reserved = segment.reserved.load(Ordering::Acquire).min(capacity);
+        let prefaulted = segment.prefaulted.load(Ordering::Relaxed);
+        let to_prefault = reserved.saturating_sub(prefaulted.max(at));
+        let quiet_until = if segment.tail().is_staged() || to_prefault < PREFAULT_BYTES / 2 {
+            u32::MAX
+        } else {
+            prefaulted.saturating_sub(PREFAULT_BYTES / 2 + 1)
+        };
+        let ahead = match reserved == capacity {
+            true if self.is_prepared() => 0,
+            true => self.reserve_bytes(capacity),
+            false => self.reserve_bytes(capacity) + self.window_bytes(capacity),
+        };
+        reserved.saturating_sub(ahead + SEAL_FRAME_BYTES as u32).min(quiet_until)
+    }
+
     /// True when the next segment is ready.
     pub(crate) fn is_prepared(&self) -> bool {
         self.is_prepared.load(Ordering::Relaxed)

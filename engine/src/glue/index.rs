@@ -24,7 +24,7 @@ use crate::parts::RunFiles;
 use crate::parts::ordered::{KeyOrder, KeyWalk};
 use crate::range::{Direction, KeyRange};
 use crate::read_many::{BATCH_KEYS, Candidates};
-use crate::record::{KeyspaceId, Rank};
+use crate::record::{KeyspaceId, Rank, RecordRef};
 use crate::stats::IndexStats;
 
 pub(crate) use cortenkv_index::pin;
@@ -74,6 +74,15 @@ impl Index {
         Ok(Index { hash_seed, point, order: KeyOrder::new(options, runs) })
     }
 
+    /// Offers one record, with the hash of its key, and tells what became of it.
+    #[inline]
+    pub(crate) fn install_one(&self, offered: &Offered<'_>, hash: u64, core: &Core) -> Installed {
+        let locate = Locate { core, last: Cell::new(None) };
+        let announce = |old| self.announce(&offered.0, true, old, &locate);
+        let outcome = self.point.install_with(&new_entry(offered, hash), &locate, announce);
+        self.installed(offered, outcome)
+    }
+
     /// Offers at most [`BATCH_KEYS`] records, in their order, and tells what became of each.
     pub(crate) fn install(
         &self,
@@ -83,42 +92,55 @@ impl Index {
         mut told: impl FnMut(usize, Installed),
     ) {
         let locate = Locate { core, last: Cell::new(None) };
-        let announce = |n: usize, old: Option<cortenkv_index::Entry>| {
-            let (record, _) = &offered[n];
-            let before = match old {
-                None => Before::Nothing,
-                Some(old) => {
-                    let address = ours(old.address);
-                    self.order.mark_dead(address);
-                    match locate.last.get() {
-                        _ if old.version.tombstone => Before::Tombstone,
-                        Some((last, false)) if last == address => Before::Lasting,
-                        // Whoever announces too often does no harm.
-                        _ => Before::Expiring,
-                    }
-                }
-            };
-            if follows_order && !record.tombstone {
-                self.order.announce(record.keyspace, record.key, before);
-            }
-        };
-        let mut done = |n: usize, outcome: Outcome| {
-            let outcome = installed(outcome);
-            if outcome == Installed::Stale {
-                self.order.mark_dead(offered[n].1);
-            }
-            told(n, outcome);
-        };
+        let hashed = |one: &Offered<'_>| self.hash(one.0.keyspace, one.0.key);
         let Some(first) = offered.first() else { return };
-        let first = self.new_entry(first);
-        if offered.len() == 1 {
-            done(0, self.point.install_with(&first, &locate, |old| announce(0, old)));
-            return;
-        }
-        let mut entries = [first; BATCH_KEYS];
+        // The first one everywhere, which what follows replaces.
+        let mut entries = [new_entry(first, 0); BATCH_KEYS];
         let entries = &mut entries[..offered.len()];
-        entries.iter_mut().zip(offered).for_each(|(entry, one)| *entry = self.new_entry(one));
-        self.point.install_batch(entries, &locate, &mut |n, old| announce(n, old), &mut done);
+        for (entry, one) in entries.iter_mut().zip(offered) {
+            *entry = new_entry(one, hashed(one));
+        }
+        let mut announce =
+            |n: usize, old| self.announce(&offered[n].0, follows_order, old, &locate);
+        let mut done = |n: usize, outcome| told(n, self.installed(&offered[n], outcome));
+        self.point.install_batch(entries, &locate, &mut announce, &mut done);
+    }
+
+    /// Before a record becomes visible: marks the one that it replaces, and puts its key in order.
+    #[inline]
+    fn announce(
+        &self,
+        record: &RecordRef<'_>,
+        follows_order: bool,
+        old: Option<cortenkv_index::Entry>,
+        locate: &Locate<'_>,
+    ) {
+        let before = match old {
+            None => Before::Nothing,
+            Some(old) => {
+                let address = ours(old.address);
+                self.order.mark_dead(address);
+                match locate.last.get() {
+                    _ if old.version.tombstone => Before::Tombstone,
+                    Some((last, false)) if last == address => Before::Lasting,
+                    // Whoever announces too often does no harm.
+                    _ => Before::Expiring,
+                }
+            }
+        };
+        if follows_order && !record.tombstone {
+            self.order.announce(record.keyspace, record.key, before);
+        }
+    }
+
+    /// After its installation was tried.
+    #[inline]
+    fn installed(&self, (_, address): &Offered<'_>, outcome: Outcome) -> Installed {
+        let outcome = installed(outcome);
+        if outcome == Installed::Stale {
+            self.order.mark_dead(*address);
+        }
+        outcome
     }
 
     /// Asks for the memory that the installation of a key needs first.
@@ -130,17 +152,13 @@ impl Index {
     /// The address that the installation of a key is likely to ask about.
     #[inline]
     pub(crate) fn guess(&self, keyspace: KeyspaceId, key: &[u8]) -> Option<Address> {
-        self.point.guess(self.hash(keyspace, key)).map(ours)
+        self.guess_hashed(self.hash(keyspace, key))
     }
 
-    fn new_entry<'a>(&self, (record, address): &Offered<'a>) -> NewEntry<'a> {
-        NewEntry {
-            hash: self.hash(record.keyspace, record.key),
-            keyspace: record.keyspace,
-            key: record.key,
-            address: to_theirs(*address),
-            version: version(record.rank()),
-        }
+    /// [`guess`](Self::guess) for a key whose hash is known.
+    #[inline]
+    pub(crate) fn guess_hashed(&self, hash: u64) -> Option<Address> {
+        self.point.guess(hash).map(ours)
     }
 
     /// Takes out the entry of a key if it still has this address.
@@ -263,7 +281,8 @@ impl Index {
     }
 
     /// Hash number 1 of the format: xxh3, the keyspace mixed into the seed of the database.
-    fn hash(&self, keyspace: KeyspaceId, key: &[u8]) -> u64 {
+    #[inline]
+    pub(crate) fn hash(&self, keyspace: KeyspaceId, key: &[u8]) -> u64 {
         const GOLDEN: u64 = 0x9E37_79B9_7F4A_7C15;
         xxh3_64_with_seed(key, self.hash_seed ^ u64::from(keyspace).wrapping_mul(GOLDEN))
     }
@@ -323,6 +342,17 @@ impl BatchVerify for Verify<'_> {
 }
 
 #[inline]
+fn new_entry<'a>((record, address): &Offered<'a>, hash: u64) -> NewEntry<'a> {
+    NewEntry {
+        hash,
+        keyspace: record.keyspace,
+        key: record.key,
+        address: to_theirs(*address),
+        version: version(record.rank()),
+    }
+}
+
+#[inline]
 pub(super) fn ours(address: cortenkv_index::Address) -> Address {
     address.to_bits().into()
 }
@@ -347,6 +377,7 @@ fn version(rank: Rank) -> Version {
     Version { seq, tombstone, segment }
 }
 
+#[inline]
 fn installed(outcome: Outcome) -> Installed {
     match outcome {
         Outcome::Inserted => Installed::Inserted,
