@@ -159,6 +159,7 @@ impl Core {
     }
 
     /// The usual call, without an allocation.
+    #[inline]
     fn install_single(&self, record: RecordRef<'_>, hash: Option<u64>) {
         let Some(offered) = self.offered(record) else { return };
         let hash = hash.unwrap_or_else(|| self.index.hash(record.keyspace, record.key));
@@ -168,6 +169,7 @@ impl Core {
         }
     }
 
+    #[inline(never)]
     fn install_all<'a>(&self, records: impl Iterator<Item = RecordRef<'a>>) {
         let mut records = records.peekable();
         let mut singles = Vec::new();
@@ -204,6 +206,7 @@ impl Core {
         self.forget(&forgotten);
     }
 
+    #[inline]
     fn offered<'a>(&self, record: RecordRef<'a>) -> Option<Offered<'a>> {
         match self.address_of(record.location) {
             Ok(address) => Some((record, address)),

@@ -144,6 +144,7 @@ impl Core {
     }
 
     /// Refuses what may not or cannot be written, and says how durable it is to be.
+    #[inline]
     fn admit(&self, writes: &[Write<'_>], asked: Option<Durability>) -> Result<Durability> {
         self.check_writable()?;
         check_limits(writes)?;
@@ -151,6 +152,7 @@ impl Core {
     }
 }
 
+#[inline]
 fn check_limits(writes: &[Write<'_>]) -> Result<()> {
     let mut commit_bytes = 0;
     for write in writes {

@@ -134,6 +134,7 @@ impl Appender {
     }
 
     /// The segment being written.
+    #[inline]
     pub(crate) fn segment(&self) -> &Arc<Segment> {
         &self.segment
     }
@@ -148,6 +149,7 @@ impl Appender {
     }
 
     /// Gives a commit its place and sequence, and stores it when it is small.
+    #[inline]
     pub(crate) fn append(
         &mut self,
         commit: &Commit<'_>,
@@ -161,11 +163,9 @@ impl Appender {
             self.make_room(stored + mark_bytes, logical + mark_bytes, priority, around)?;
         }
         if around.durable > self.marked {
-            let durable_seq =
+            let durable =
                 if planted(Bug::MarkTooEarly) { self.last_seq() } else { around.durable };
-            let mark = Mark { durable_seq, wall_ms: around.space.clock.wall_ms() };
-            self.store_frame(|place| encode_mark(mark, place), around);
-            self.marked = around.durable;
+            self.store_mark(durable, around);
         }
         let (start, seq) = (self.at, self.next_seq);
         self.at = Position { stored: start.stored + stored, logical: start.logical + logical };
@@ -182,14 +182,7 @@ impl Appender {
         }
         let behind = copy_outside || !self.in_flight.is_empty();
         if behind {
-            let segment = Arc::clone(&self.segment);
-            self.in_flight.push_back(InFlight {
-                seq,
-                segment,
-                start,
-                end: self.at,
-                done: !copy_outside,
-            });
+            self.queue(start, seq, !copy_outside);
         } else {
             self.segment.advance(self.at.stored, seq);
         }
@@ -205,6 +198,13 @@ impl Appender {
             is_staged: self.segment.tail().is_staged(),
             behind,
         })
+    }
+
+    /// Notes a commit that ends here and is not published yet, or not to be told of before another one.
+    #[cold]
+    fn queue(&mut self, start: Position, seq: SeqNo, done: bool) {
+        let (segment, end) = (Arc::clone(&self.segment), self.at);
+        self.in_flight.push_back(InFlight { seq, segment, start, end, done });
     }
 
     /// A commit that was copied outside the lock is published; returns true when `published` moved.
@@ -278,11 +278,16 @@ impl Appender {
         }
         // A segment that had to be begun for it says so in its first frame.
         if around.durable > self.marked {
-            let mark = Mark { durable_seq: around.durable, wall_ms: around.space.clock.wall_ms() };
-            self.store_frame(|place| encode_mark(mark, place), around);
-            self.marked = around.durable;
+            self.store_mark(around.durable, around);
         }
         Ok(())
+    }
+
+    #[cold]
+    fn store_mark(&mut self, durable_seq: SeqNo, around: &Surroundings<'_>) {
+        let mark = Mark { durable_seq, wall_ms: around.space.clock.wall_ms() };
+        self.store_frame(|place| encode_mark(mark, place), around);
+        self.marked = around.durable;
     }
 
     /// Notes that segments below `oldest` are about to be removed.

@@ -119,6 +119,7 @@ impl Core {
     }
 
     /// Gives the commit its place under the append lock, and copies it there or, when large, outside.
+    #[inline]
     fn place(&self, commit: &Commit<'_>, waits_for_install: bool) -> Result<Placed> {
         let (placed, rotated, wants_space) = {
             let mut appender = lock(&self.appender);

@@ -304,15 +304,14 @@ impl cortenkv_index::Location for Locate<'_> {
     ) -> cortenkv_index::Probe {
         let address = ours(address);
         let probed = self.core.read_at(address, |record, _| {
-            let is_it = record.keyspace == keyspace && record.key == key;
-            is_it.then(|| (record.rank(), record.expires_at_ms.is_some()))
+            if record.keyspace != keyspace || record.key != key {
+                return cortenkv_index::Probe::Other;
+            }
+            self.last.set(Some((address, record.expires_at_ms.is_some())));
+            cortenkv_index::Probe::Same(version(record.rank()))
         });
         match probed {
-            Ok(Some(Some((rank, can_expire)))) => {
-                self.last.set(Some((address, can_expire)));
-                cortenkv_index::Probe::Same(version(rank))
-            }
-            Ok(Some(None)) => cortenkv_index::Probe::Other,
+            Ok(Some(probe)) => probe,
             Ok(None) => cortenkv_index::Probe::Gone,
             Err(_) => {
                 // It stays in the index beside the new one, so that its key answers the error.

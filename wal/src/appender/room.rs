@@ -13,16 +13,20 @@ use crate::sync::atomic::Ordering;
 
 impl Appender {
     /// True if a commit of this size needs neither [`make_room`](Self::make_room) nor a look at what is to be wished for.
+    #[inline]
     pub(super) fn is_easy(&self, stored: u32, logical: u32) -> bool {
         let end = self.at.stored.saturating_add(stored);
         end.max(self.at.logical.saturating_add(logical)) <= self.easy_until
     }
 
     /// True if something should be made ready ahead of the writers.
+    #[inline]
     pub(crate) fn has_wishes(&mut self, space: &Space) -> bool {
-        if self.is_easy(0, 0) {
-            return false;
-        }
+        !self.is_easy(0, 0) && self.look(space)
+    }
+
+    /// The look itself, which also finds out up to where the next one is not needed.
+    fn look(&mut self, space: &Space) -> bool {
         let has_wishes = self.wishes(space).any();
         if !has_wishes {
             self.easy_until = space.easy_until(&self.segment, self.at.stored);
