@@ -150,7 +150,7 @@ impl Core {
     fn install<'a>(&self, mut records: impl Iterator<Item = RecordRef<'a>>, hash: Option<u64>) {
         let Some(first) = records.next() else { return };
         match records.next() {
-            None if !first.in_batch => self.install_single(first, hash),
+            None if !first.in_batch => self.install_single(&first, hash),
             second => self.install_all([first].into_iter().chain(second).chain(records)),
         }
         if self.index.wants_work() {
@@ -160,12 +160,12 @@ impl Core {
 
     /// The usual call, without an allocation.
     #[inline]
-    fn install_single(&self, record: RecordRef<'_>, hash: Option<u64>) {
-        let Some(offered) = self.offered(record) else { return };
+    fn install_single(&self, record: &RecordRef<'_>, hash: Option<u64>) {
+        let Some(address) = self.address_or_poison(record) else { return };
         let hash = hash.unwrap_or_else(|| self.index.hash(record.keyspace, record.key));
-        let outcome = self.index.install_one(&offered, hash, self);
-        if self.note_installed(&record, outcome) {
-            self.forget(&[offered]);
+        let outcome = self.index.install_one(record, address, hash, self);
+        if self.note_installed(record, outcome) {
+            self.forget(&[(*record, address)]);
         }
     }
 
@@ -206,15 +206,13 @@ impl Core {
         self.forget(&forgotten);
     }
 
-    #[inline]
     fn offered<'a>(&self, record: RecordRef<'a>) -> Option<Offered<'a>> {
-        match self.address_of(record.location) {
-            Ok(address) => Some((record, address)),
-            Err(error) => {
-                self.poison(&error);
-                None
-            }
-        }
+        self.address_or_poison(&record).map(|address| (record, address))
+    }
+
+    #[inline]
+    fn address_or_poison(&self, record: &RecordRef<'_>) -> Option<Address> {
+        self.address_of(record.location).inspect_err(|error| self.poison(error)).ok()
     }
 
     fn offer<'a>(&self, chunk: &mut Vec<Offered<'a>>, forgotten: &mut Vec<Offered<'a>>) {

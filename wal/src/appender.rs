@@ -55,7 +55,7 @@ pub(crate) struct Placed {
 pub(crate) struct Appender {
     segment: Arc<Segment>,
     at: Position,
-    /// Commits that end up to here find room, and leave nothing to wish for: nobody has to look.
+    /// Commits that end up to here find room and leave nothing to wish for, as [`Space::easy_until`] says.
     easy_until: u32,
     next_seq: SeqNo,
     /// The largest sequence that a mark or chain frame says to be durable.
@@ -163,8 +163,7 @@ impl Appender {
             self.make_room(stored + mark_bytes, logical + mark_bytes, priority, around)?;
         }
         if around.durable > self.marked {
-            let durable =
-                if planted(Bug::MarkTooEarly) { self.last_seq() } else { around.durable };
+            let durable = if planted(Bug::MarkTooEarly) { self.last_seq() } else { around.durable };
             self.store_mark(durable, around);
         }
         let (start, seq) = (self.at, self.next_seq);

@@ -121,18 +121,18 @@ impl Core {
     /// Gives the commit its place under the append lock, and copies it there or, when large, outside.
     #[inline]
     fn place(&self, commit: &Commit<'_>, waits_for_install: bool) -> Result<Placed> {
-        let (placed, rotated, wants_space) = {
-            let mut appender = lock(&self.appender);
-            self.check_open()?;
-            let before = appender.segment().id;
-            let placed = appender.append(commit, waits_for_install, &self.surroundings());
-            // Also when the disk was full behind the rotation: smaller commits go there all the same.
-            let rotated = appender.segment().id != before;
-            if rotated {
-                self.note_segment(appender.segment());
-            }
-            (placed?, rotated, appender.has_wishes(&self.space) || rotated)
-        };
+        let mut appender = lock(&self.appender);
+        self.check_open()?;
+        let before = appender.segment().id;
+        let placed = appender.append(commit, waits_for_install, &self.surroundings());
+        // Also when the disk was full behind the rotation: smaller commits go there all the same.
+        let rotated = appender.segment().id != before;
+        if rotated {
+            self.note_segment(appender.segment());
+        }
+        let placed = placed?;
+        let wants_space = appender.has_wishes(&self.space) || rotated;
+        drop(appender);
         if let Some(segment) = &placed.copy_to {
             let place = segment.place(placed.start.stored);
             commit.store(segment.tail(), placed.seq, place);

@@ -76,11 +76,17 @@ impl Index {
 
     /// Offers one record, with the hash of its key, and tells what became of it.
     #[inline]
-    pub(crate) fn install_one(&self, offered: &Offered<'_>, hash: u64, core: &Core) -> Installed {
+    pub(crate) fn install_one(
+        &self,
+        record: &RecordRef<'_>,
+        address: Address,
+        hash: u64,
+        core: &Core,
+    ) -> Installed {
         let locate = Locate { core, last: Cell::new(None) };
-        let announce = |old| self.announce(&offered.0, true, old, &locate);
-        let outcome = self.point.install_with(&new_entry(offered, hash), &locate, announce);
-        self.installed(offered, outcome)
+        let announce = |old| self.announce(record, true, old, &locate);
+        let entry = new_entry(record, address, hash);
+        self.installed(address, self.point.install_with(&entry, &locate, announce))
     }
 
     /// Offers at most [`BATCH_KEYS`] records, in their order, and tells what became of each.
@@ -92,17 +98,15 @@ impl Index {
         mut told: impl FnMut(usize, Installed),
     ) {
         let locate = Locate { core, last: Cell::new(None) };
-        let hashed = |one: &Offered<'_>| self.hash(one.0.keyspace, one.0.key);
-        let Some(first) = offered.first() else { return };
-        // The first one everywhere, which what follows replaces.
-        let mut entries = [new_entry(first, 0); BATCH_KEYS];
-        let entries = &mut entries[..offered.len()];
-        for (entry, one) in entries.iter_mut().zip(offered) {
-            *entry = new_entry(one, hashed(one));
-        }
         let mut announce =
             |n: usize, old| self.announce(&offered[n].0, follows_order, old, &locate);
-        let mut done = |n: usize, outcome| told(n, self.installed(&offered[n], outcome));
+        let mut done = |n: usize, outcome| told(n, self.installed(offered[n].1, outcome));
+        let Some((first, at)) = offered.first() else { return };
+        let mut entries = [new_entry(first, *at, self.hash(first.keyspace, first.key)); BATCH_KEYS];
+        let entries = &mut entries[..offered.len()];
+        for (entry, (record, at)) in entries.iter_mut().zip(offered).skip(1) {
+            *entry = new_entry(record, *at, self.hash(record.keyspace, record.key));
+        }
         self.point.install_batch(entries, &locate, &mut announce, &mut done);
     }
 
@@ -115,32 +119,36 @@ impl Index {
         old: Option<cortenkv_index::Entry>,
         locate: &Locate<'_>,
     ) {
-        let before = match old {
-            None => Before::Nothing,
-            Some(old) => {
-                let address = ours(old.address);
-                self.order.mark_dead(address);
-                match locate.last.get() {
-                    _ if old.version.tombstone => Before::Tombstone,
-                    Some((last, false)) if last == address => Before::Lasting,
-                    // Whoever announces too often does no harm.
-                    _ => Before::Expiring,
-                }
-            }
-        };
+        let mut before = Before::Nothing;
+        if let Some(old) = old {
+            let address = ours(old.address);
+            self.order.mark_dead(address);
+            before = match locate.last.get() {
+                _ if old.version.tombstone => Before::Tombstone,
+                Some((last, false)) if last == address => Before::Lasting,
+                // Whoever announces too often does no harm.
+                _ => Before::Expiring,
+            };
+        }
         if follows_order && !record.tombstone {
             self.order.announce(record.keyspace, record.key, before);
         }
     }
 
-    /// After its installation was tried.
+    /// What became of a record, in our words; one that came too late is marked.
     #[inline]
-    fn installed(&self, (_, address): &Offered<'_>, outcome: Outcome) -> Installed {
-        let outcome = installed(outcome);
-        if outcome == Installed::Stale {
-            self.order.mark_dead(*address);
+    fn installed(&self, address: Address, outcome: Outcome) -> Installed {
+        match outcome {
+            Outcome::Inserted => Installed::Inserted,
+            Outcome::Replaced(old) => {
+                Installed::Replaced { old: ours(old.address), old_tombstone: old.version.tombstone }
+            }
+            Outcome::Stale(_) => {
+                self.order.mark_dead(address);
+                Installed::Stale
+            }
+            Outcome::Present => Installed::Present,
         }
-        outcome
     }
 
     /// Asks for the memory that the installation of a key needs first.
@@ -341,14 +349,9 @@ impl BatchVerify for Verify<'_> {
 }
 
 #[inline]
-fn new_entry<'a>((record, address): &Offered<'a>, hash: u64) -> NewEntry<'a> {
-    NewEntry {
-        hash,
-        keyspace: record.keyspace,
-        key: record.key,
-        address: to_theirs(*address),
-        version: version(record.rank()),
-    }
+fn new_entry<'a>(record: &RecordRef<'a>, address: Address, hash: u64) -> NewEntry<'a> {
+    let (keyspace, key, address) = (record.keyspace, record.key, to_theirs(address));
+    NewEntry { hash, keyspace, key, address, version: version(record.rank()) }
 }
 
 #[inline]
@@ -374,18 +377,6 @@ fn theirs(probe: Probe) -> cortenkv_index::Probe {
 fn version(rank: Rank) -> Version {
     let Rank { seq, tombstone, location: Location { segment, .. } } = rank;
     Version { seq, tombstone, segment }
-}
-
-#[inline]
-fn installed(outcome: Outcome) -> Installed {
-    match outcome {
-        Outcome::Inserted => Installed::Inserted,
-        Outcome::Replaced(old) => {
-            Installed::Replaced { old: ours(old.address), old_tombstone: old.version.tombstone }
-        }
-        Outcome::Stale(_) => Installed::Stale,
-        Outcome::Present => Installed::Present,
-    }
 }
 
 impl From<cortenkv_index::Error> for Error {

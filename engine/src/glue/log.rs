@@ -192,8 +192,9 @@ impl DurableLog {
         installing: Installing<'_>,
     ) -> Result<SeqNo> {
         with_encoded(writes, |batch| {
-            let install =
-                |records: &[cortenkv_wal::RecordRef<'_>]| installing.apply(records.iter().map(ours));
+            let install = |records: &[cortenkv_wal::RecordRef<'_>]| {
+                installing.apply(records.iter().map(ours))
+            };
             Ok(self.wal.append_installing(batch, durability.into(), install)?)
         })
     }

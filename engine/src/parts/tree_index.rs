@@ -61,10 +61,14 @@ impl Index {
     }
 
     /// Offers one record, and tells what became of it.
-    pub(crate) fn install_one(&self, offered: &Offered<'_>, _hash: u64, core: &Core) -> Installed {
-        let mut outcome = Installed::Present;
-        self.install(std::slice::from_ref(offered), core, true, |_, told| outcome = told);
-        outcome
+    pub(crate) fn install_one(
+        &self,
+        record: &RecordRef<'_>,
+        address: Address,
+        _hash: u64,
+        _: &Core,
+    ) -> Installed {
+        offer(write(&self.spaces).entry(record.keyspace).or_default(), record, address)
     }
 
     /// Nothing is hashed here.

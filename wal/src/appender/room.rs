@@ -19,7 +19,7 @@ impl Appender {
         end.max(self.at.logical.saturating_add(logical)) <= self.easy_until
     }
 
-    /// True if something should be made ready ahead of the writers.
+    /// True if something should be made ready ahead of the writers, and nobody was told a moment ago: the caller tells.
     #[inline]
     pub(crate) fn has_wishes(&mut self, space: &Space) -> bool {
         !self.is_easy(0, 0) && self.look(space)
@@ -28,9 +28,7 @@ impl Appender {
     /// The look itself, which also finds out up to where the next one is not needed.
     fn look(&mut self, space: &Space) -> bool {
         let has_wishes = self.wishes(space).any();
-        if !has_wishes {
-            self.easy_until = space.easy_until(&self.segment, self.at.stored);
-        }
+        self.easy_until = space.easy_until(&self.segment, self.at.stored, has_wishes);
         has_wishes
     }
 

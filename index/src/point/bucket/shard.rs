@@ -64,7 +64,8 @@ struct Place<'a, L: ?Sized> {
 }
 
 impl<L: Location + ?Sized> Place<'_, L> {
-    /// Tries a slot that is not of another tag, and sets `outcome` if that ends the walk.
+    /// Tries a slot that is not of another tag, and sets `outcome` if that ends the walk. Out of line, to keep the walk short.
+    #[inline(never)]
     fn install(
         &self,
         slot: &Slot,
