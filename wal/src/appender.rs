@@ -158,9 +158,11 @@ impl Appender {
     ) -> Result<Placed> {
         let mark_bytes = if around.durable > self.marked { MARK_FRAME_BYTES as u32 } else { 0 };
         let (stored, logical) = (commit.stored_bytes(), commit.logical_bytes());
-        if !self.is_easy(stored + mark_bytes, logical + mark_bytes) {
-            let priority = commit.is_priority();
-            self.make_room(stored + mark_bytes, logical + mark_bytes, priority, around)?;
+        let (stored_all, logical_all) = (stored + mark_bytes, logical + mark_bytes);
+        if !self.is_easy(stored_all, logical_all) {
+            self.make_room(stored_all, logical_all, commit.is_priority(), around)?;
+        } else if !cfg!(loom) {
+            debug_assert!(self.has_room(stored_all, logical_all, around.space));
         }
         if around.durable > self.marked {
             let durable = if planted(Bug::MarkTooEarly) { self.last_seq() } else { around.durable };

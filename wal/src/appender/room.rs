@@ -7,7 +7,6 @@ use super::{Appender, Surroundings};
 use crate::error::{Error, Result};
 use crate::format::{ChainFrame, SEAL_FRAME_BYTES, encode_seal};
 use crate::record::SeqNo;
-use crate::segment::Position;
 use crate::space::{Space, full};
 use crate::sync::atomic::Ordering;
 
@@ -40,24 +39,41 @@ impl Appender {
         priority: bool,
         around: &Surroundings<'_>,
     ) -> Result<()> {
-        let seal = SEAL_FRAME_BYTES as u32;
-        let fits = |at: Position, capacity: u32| {
-            at.stored.saturating_add(stored).saturating_add(seal) <= capacity
-                && at.logical.saturating_add(logical).saturating_add(seal)
-                    <= crate::segment::SEGMENT_SPAN
-        };
-        if !fits(self.at, self.segment.capacity) {
+        if !self.fits(stored, logical) {
             self.rotate(stored.max(logical), around)?;
         }
-        let needed = self.at.stored + stored + seal;
-        let reserve = around.space.reserve_bytes(self.segment.capacity);
-        let wanted = needed.saturating_add(reserve).min(self.segment.capacity);
-        if self.segment.reserved.load(Ordering::Acquire) >= wanted
-            && (needed.saturating_add(reserve) <= wanted || around.space.is_prepared())
-        {
+        let (needed, wanted) = self.extent(stored, around.space);
+        if self.is_reserved(wanted, around.space) {
             return Ok(());
         }
-        self.make_room_now(needed, wanted, priority, around)
+        self.make_room_now(needed, wanted.min(self.segment.capacity), priority, around)
+    }
+
+    /// True if [`make_room`](Self::make_room) has nothing to do.
+    pub(super) fn has_room(&self, stored: u32, logical: u32, space: &Space) -> bool {
+        let (_, wanted) = self.extent(stored, space);
+        self.fits(stored, logical) && self.is_reserved(wanted, space)
+    }
+
+    /// True if the segment can take so much and a seal.
+    fn fits(&self, stored: u32, logical: u32) -> bool {
+        let behind =
+            |at: u32, bytes: u32| at.saturating_add(bytes).saturating_add(SEAL_FRAME_BYTES as u32);
+        behind(self.at.stored, stored) <= self.segment.capacity
+            && behind(self.at.logical, logical) <= crate::segment::SEGMENT_SPAN
+    }
+
+    /// Where the content and a seal will end, and where the reserve behind them, which may reach into the next segment.
+    fn extent(&self, stored: u32, space: &Space) -> (u32, u32) {
+        let needed = self.at.stored + stored + SEAL_FRAME_BYTES as u32;
+        let reserve = space.reserve_bytes(self.segment.capacity);
+        (needed, needed.saturating_add(reserve))
+    }
+
+    fn is_reserved(&self, wanted: u32, space: &Space) -> bool {
+        let capacity = self.segment.capacity;
+        self.segment.reserved.load(Ordering::Acquire) >= wanted.min(capacity)
+            && (wanted <= capacity || space.is_prepared())
     }
 
     /// The slow path: nobody was ahead of us, or the disk is full.
