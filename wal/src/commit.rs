@@ -225,6 +225,7 @@ impl Commit<'_> {
 }
 
 /// Stores the sequence and then, by one release store, the head word.
+#[inline]
 fn publish(tail: &Tail, unfinished: &[u8], seq: SeqNo, place: Place) {
     let Some(head) = HeadWord::read(unfinished) else { return };
     tail.store(place.offset + 8, &seq.to_le_bytes());
