@@ -78,7 +78,7 @@ impl Log {
         installing: Installing<'_>,
     ) -> Result<SeqNo> {
         match self {
-            Log::Memory(log) => log.append(writes, durability),
+            Log::Memory(log) => log.append(writes, installing),
             Log::Durable(log) => log.append(writes, durability, installing),
         }
     }
