@@ -21,7 +21,7 @@ use cortenkv::{Db, ManualClock};
 const DIR: &str = "db";
 const LINE_BYTES: usize = 16;
 /// The format that today's writer makes: major and minor version.
-const TODAY: (u8, u8) = (1, 0);
+const TODAY: (u8, u8) = (1, 1);
 
 fn open(sim: &SimVfs) -> Db {
     let clock = Arc::new(ManualClock::at_wall_ms(1_700_000_000_000));
@@ -126,6 +126,11 @@ fn check(format: (u8, u8)) {
         assert_eq!(manifest_format(&sim.image()), TODAY, "opening {opening}");
         db.close().unwrap();
     }
+}
+
+#[test]
+fn golden_format_1_0_opens_and_becomes_that_of_today() {
+    check((1, 0));
 }
 
 #[test]
