@@ -8,12 +8,16 @@
 //!
 //! [`Installer`]: crate::install::Installer
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use crate::address::Location;
+use crate::catalog::SharedManifest;
 use crate::error::Result;
 use crate::install::Installing;
 use crate::memory_log::MemoryLog;
 use crate::options::Durability;
-use crate::parts::{DurableLog, DurableSegment, Manifest};
+use crate::parts::{DurableLog, DurableSegment};
 use crate::pinned::Source;
 use crate::record::{KeyspaceId, RecordRef, SeqNo, Write};
 use crate::stats::{LogStats, OpenReport};
@@ -53,8 +57,8 @@ impl LogSegment {
 /// What opening a database on disk gives.
 pub(crate) struct Opened {
     pub(crate) log: DurableLog,
-    pub(crate) manifest: Manifest,
-    pub(crate) keyspaces: Vec<(KeyspaceId, String)>,
+    pub(crate) manifest: SharedManifest,
+    pub(crate) keyspaces: BTreeMap<KeyspaceId, Arc<str>>,
     pub(crate) hash_seed: u64,
     pub(crate) report: OpenReport,
 }

@@ -5,7 +5,7 @@ use std::future::Future;
 use std::io;
 use std::path::Path;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 
 use cortenkv_wal::vfs::{DirLock, OsVfs, Vfs};
@@ -111,10 +111,10 @@ pub(crate) fn open_durable(
         replay_ms: (replayed - manifest_read).as_millis() as u64,
         ..OpenReport::default()
     };
-    let keyspaces = manifest.keyspaces().to_vec();
+    let keyspaces = manifest.state().keyspaces.clone();
     Ok(Opened {
         log: DurableLog { wal, verify_reads: options.verify_reads },
-        manifest,
+        manifest: Arc::new(Mutex::new(manifest)),
         keyspaces,
         hash_seed: identity.hash_seed,
         report,
