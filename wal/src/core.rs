@@ -27,6 +27,7 @@ use crate::space::Space;
 use crate::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use crate::sync::{Arc, Condvar, Mutex, RwLock, lock, wait};
 use crate::train::{GatherGauge, Train};
+use crate::uninstalled::Uninstalled;
 use crate::vfs::{DirLock, ForkSentinel};
 
 pub(crate) type SegmentTable = std::collections::BTreeMap<u64, StdArc<Segment>>;
@@ -53,6 +54,8 @@ pub(crate) struct Core {
     pub(crate) accepting: AtomicBool,
     /// Held by a purge: segments go one purge at a time.
     pub(crate) purge: Mutex<()>,
+    /// Relaxed commits that are in the log and not installed yet, by segment.
+    pub(crate) uninstalled: Uninstalled,
     pub(crate) tickets: AtomicUsize,
     pub(crate) next_ticket: AtomicU64,
     pub(crate) sentinel: StdArc<ForkSentinel>,
@@ -109,7 +112,9 @@ impl Core {
                 self.wait_published(placed.seq);
             }
             if !durability.is_durable() {
-                finish(&placed, commit)?;
+                let finished = finish(&placed, commit);
+                self.uninstalled.note_installed(placed.segment.id);
+                finished?;
             }
             Ok(placed.seq)
         })
@@ -122,6 +127,9 @@ impl Core {
             self.check_open()?;
             let before = appender.segment().id;
             let placed = appender.append(commit, waits_for_install, &self.surroundings());
+            if let (Ok(placed), false) = (&placed, waits_for_install) {
+                self.uninstalled.note_placed(placed.segment.id);
+            }
             // Also when the disk was full behind the rotation: smaller commits go there all the same.
             let rotated = appender.segment().id != before;
             if rotated {
