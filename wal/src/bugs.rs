@@ -63,6 +63,10 @@ bugs! {
     TombstoneNotCopied = "tombstone-not-copied",
     /// Records are shown without their expiry, so expired entries are live again.
     ExpiryDropped = "expiry-dropped",
+    /// A compacted segment gets its name before its content is durable.
+    CompactedRenamedBeforeSync = "compacted-renamed-before-sync",
+    /// Recovery shows what is left of a retired segment.
+    RetiredReplayed = "retired-replayed",
     /// A manifest edit is used before it is durable.
     ManifestNotSynced = "manifest-not-synced",
     /// CURRENT names a manifest that is not durable yet.

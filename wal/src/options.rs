@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::clock::{Clock, SystemClock};
 use crate::error::{Error, ErrorKind, Result};
+use crate::retire::{RetiredSegment, validate_retired};
 use crate::vfs::{OsVfs, Vfs};
 
 /// When a commit is acknowledged. The contract of each mode, which the crash suites check:
@@ -125,6 +126,9 @@ pub struct WalOptions {
     pub owner: [u8; 16],
     /// Sixteen bytes of the owner's choice in every segment header (the engine keeps its hash id and seed there).
     pub owner_data: [u8; 16],
+    /// Segments that were retired by [`Wal::retire`](crate::Wal::retire), as their owner has written down: recovery goes
+    /// through them as if they were there and empty, and removes what a crash left of their files.
+    pub retired: Vec<RetiredSegment>,
     /// The file system.
     pub vfs: Arc<dyn Vfs>,
     /// The clocks.
@@ -179,6 +183,7 @@ impl Default for WalOptions {
             tickets_max: 65_536,
             owner: [0; 16],
             owner_data: [0; 16],
+            retired: Vec::new(),
             vfs: Arc::new(OsVfs::new()),
             clock: Arc::new(SystemClock),
             progress: None,
@@ -225,6 +230,8 @@ setters! {
     owner: [u8; 16],
     /// Sets [`WalOptions::owner_data`].
     owner_data: [u8; 16],
+    /// Sets [`WalOptions::retired`].
+    retired: Vec<RetiredSegment>,
     /// Sets [`WalOptions::vfs`].
     vfs: Arc<dyn Vfs>,
     /// Sets [`WalOptions::clock`].
@@ -247,6 +254,7 @@ impl WalOptions {
     pub(crate) fn validate(&self) -> Result<()> {
         let invalid = |text: String| Err(Error::new(ErrorKind::InvalidArgument, text));
         validate_durability(self.durability)?;
+        validate_retired(&self.retired)?;
         if self.segment_bytes != 0
             && !(SEGMENT_BYTES_MIN..=SEGMENT_BYTES_MAX).contains(&self.segment_bytes)
         {

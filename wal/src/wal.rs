@@ -285,7 +285,7 @@ impl Wal {
         self.handle.close()
     }
 
-    fn core(&self) -> &SharedCore {
+    pub(crate) fn core(&self) -> &SharedCore {
         &self.handle.core
     }
 

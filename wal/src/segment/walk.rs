@@ -1,0 +1,107 @@
+//! All frames of a segment in order, each verified: how compaction reads, and how a compacted segment is replayed.
+
+use std::ops::ControlFlow;
+
+use super::{Position, SEGMENT_SPAN, Segment};
+use crate::error::Result;
+use crate::format::{Frame, HEADER_BYTES, HeadWord, parse_frame};
+use crate::record::{Location, RecordRef};
+use crate::segment::record_ref;
+
+/// Bytes that are looked at together: those of a segment that is not mapped are read in such pieces.
+const WINDOW_BYTES: u32 = 512 << 10;
+
+impl Segment {
+    /// Calls `f` with every frame below the published end and its place.
+    pub(crate) fn for_each_frame(
+        &self,
+        f: &mut dyn FnMut(Position, &Frame<'_>, u32) -> Result<ControlFlow<()>>,
+    ) -> Result<()> {
+        let end = self.end();
+        let mut at = Position { stored: HEADER_BYTES, logical: HEADER_BYTES };
+        while at.stored < end {
+            let left = end - at.stored;
+            let mut window_bytes = WINDOW_BYTES.min(left);
+            let start = at.stored;
+            // A frame that is longer than a window is a window of its own.
+            let head = self.bytes(start, left.min(HeadWord::BYTES as u32) as usize)?;
+            if let Some(head) = HeadWord::read(&head) {
+                window_bytes = window_bytes.max(head.stored_bytes.min(left));
+            }
+            let window = self.bytes(start, window_bytes as usize)?;
+            loop {
+                let rest = window.get((at.stored - start) as usize..).unwrap_or_default();
+                let is_cut = match HeadWord::read(rest) {
+                    Some(head) => head.stored_bytes as usize > rest.len(),
+                    None => true,
+                };
+                if is_cut && at.stored > start && window_bytes < left {
+                    break;
+                }
+                let found = match parse_frame(rest, self.place(at.stored)) {
+                    Ok(Some(found)) => found,
+                    Ok(None) => {
+                        return Err(self.corruption(at.stored, "a frame", "the end of the log"));
+                    }
+                    Err(fault) => {
+                        return Err(self.corruption(at.stored, "a frame", &fault.to_string()));
+                    }
+                };
+                let (frame, stored_bytes) = found;
+                let logical_end =
+                    u64::from(at.logical) + u64::from(frame.logical_bytes(stored_bytes));
+                if logical_end > u64::from(SEGMENT_SPAN) {
+                    let found = "one with more logical bytes than a segment has";
+                    return Err(self.corruption(at.stored, "a frame", found));
+                }
+                if f(at, &frame, stored_bytes)?.is_break() {
+                    return Ok(());
+                }
+                at = Position { stored: at.stored + stored_bytes, logical: logical_end as u32 };
+                if at.stored >= end {
+                    break;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Calls `f` with every record below the published end; frames that hold none are passed over.
+    pub(crate) fn for_each_record(
+        &self,
+        f: &mut dyn FnMut(RecordRef<'_>) -> ControlFlow<()>,
+    ) -> Result<()> {
+        self.for_each_frame(&mut |at, frame, _| self.records_of(at, frame, f))
+    }
+
+    /// Calls `f` with the records of one frame.
+    pub(crate) fn records_of(
+        &self,
+        at: Position,
+        frame: &Frame<'_>,
+        f: &mut dyn FnMut(RecordRef<'_>) -> ControlFlow<()>,
+    ) -> Result<ControlFlow<()>> {
+        match frame {
+            Frame::Record { seq, fields } => {
+                let location = Location { segment: self.id, offset: at.logical };
+                Ok(f(record_ref(location, *seq, fields)))
+            }
+            Frame::Group { header, payload } => {
+                let mut scratch = Vec::new();
+                let mut flow = ControlFlow::Continue(());
+                let read = self.group_records(at, header, payload, &mut scratch, &mut |record| {
+                    if flow.is_continue() {
+                        flow = f(record);
+                    }
+                });
+                read.map_err(|fault| self.corruption(at.stored, "a commit", &fault.to_string()))?;
+                Ok(flow)
+            }
+            Frame::Mark(_)
+            | Frame::Seal { .. }
+            | Frame::Chain(_)
+            | Frame::Purge { .. }
+            | Frame::Unknown => Ok(ControlFlow::Continue(())),
+        }
+    }
+}
