@@ -61,7 +61,8 @@ pub struct Job<S: SegmentStore> {
 }
 
 impl<S: SegmentStore> Job<S> {
-    /// A job that has done nothing yet. No segment may be in two jobs at a time.
+    /// A job that has done nothing yet. No segment may be in two jobs at a time, neither as a victim nor as an output; a
+    /// [`Scheduler`](crate::Scheduler) sees to that.
     ///
     /// # Panics
     /// If a victim is not sealed, or named twice.
@@ -104,6 +105,12 @@ impl<S: SegmentStore> Job<S> {
     /// The segments that it compacts.
     pub fn victims(&self) -> &[SegmentId] {
         &self.victim_ids
+    }
+
+    /// The segments that it has written. From publishing until the job is done nobody else may compact them: the index does
+    /// not point at them yet, so all they hold would look dead.
+    pub fn outputs(&self) -> impl Iterator<Item = SegmentId> {
+        self.outputs.iter().map(|output| self.store.id(output))
     }
 
     /// True once dropping the job would leave work undone: from the first attempt to publish until it is done.

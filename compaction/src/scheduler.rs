@@ -3,6 +3,8 @@
 //! # Invariants
 //! - No segment is in two jobs at a time: a job holds a lease on its victims from before the store's numbers are read until
 //!   it is done or dropped.
+//! - Outputs are leased before they are published: until the index points at them they look dead, and another job would
+//!   drop what is in them.
 //! - Segments in work count as if their garbage were gone already, so several compactors together do not overshoot.
 //!
 //! # Failure
@@ -90,7 +92,7 @@ struct Leases {
     shunned: BTreeMap<SegmentId, Duration>,
 }
 
-/// The right to compact some segments; given back when dropped.
+/// The right to compact some segments, and that nobody compacts those that come of it; given back when dropped.
 struct Lease<S: SegmentStore> {
     /// Weak, since an unfinished job and its lease are kept by what they point at.
     shared: Weak<Shared<S>>,
@@ -103,6 +105,19 @@ impl<S: SegmentStore> Drop for Lease<S> {
         let mut leases = shared.leases();
         for segment in &self.segments {
             leases.taken.remove(segment);
+        }
+    }
+}
+
+impl<S: SegmentStore> Lease<S> {
+    /// Takes segments that nobody else can have yet, or that are in the lease already.
+    fn take(&mut self, segments: impl Iterator<Item = SegmentId>) {
+        let Some(shared) = self.shared.upgrade() else { return };
+        let mut leases = shared.leases();
+        for segment in segments {
+            if leases.taken.insert(segment) {
+                self.segments.push(segment);
+            }
         }
     }
 }

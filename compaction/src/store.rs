@@ -99,6 +99,9 @@ pub trait SegmentStore: Send + Sync + 'static {
     /// What the store reports.
     fn create(&self, stream: Stream, created: u64) -> Result<Self::Output, Self::Error>;
 
+    /// The segment that an output will be.
+    fn id(&self, output: &Self::Output) -> SegmentId;
+
     /// Copies the record to the output, its sequence number unchanged; as a tombstone if that is its fate.
     ///
     /// # Errors

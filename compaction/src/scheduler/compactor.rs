@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::{ATTEMPTS_MAX, LeasedJob, Shared};
-use crate::job::{Progress, Report};
+use crate::job::{Progress, Report, Stage};
 use crate::pacer::Unpaced;
 use crate::pool::{Step, Work, WorkError};
 use crate::store::SegmentStore;
@@ -93,6 +93,9 @@ impl<S: SegmentStore> Compactor<S> {
         };
         let clock = &self.shared.options.clock;
         let (stage, begun) = (leased.job.stage(), clock.monotonic());
+        if stage == Stage::Publish {
+            leased.lease.take(leased.job.outputs());
+        }
         let progress = leased.job.step();
         self.shared.metrics.worked(stage, clock.monotonic().saturating_sub(begun));
         match progress {

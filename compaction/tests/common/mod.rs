@@ -260,6 +260,11 @@ impl MemoryStore {
         self.inner().segments.values().map(|segment| segment.records.len()).sum()
     }
 
+    /// False while a published job is not finished: its records are counted in both places then.
+    pub fn is_at_rest(&self) -> bool {
+        self.inner().segments.values().all(|segment| !segment.retired)
+    }
+
     /// Counts the live bytes of every segment again, by the index alone.
     pub fn check_liveness(&self) {
         let inner = self.inner();
@@ -381,6 +386,10 @@ impl SegmentStore for MemoryStore {
             let (records, dropped) = (Vec::new(), Arc::clone(&self.outputs_dropped));
             Output { id, origin, records, sealed: false, published: false, dropped }
         })
+    }
+
+    fn id(&self, output: &Output) -> SegmentId {
+        output.id
     }
 
     fn append(
