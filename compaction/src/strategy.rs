@@ -48,7 +48,7 @@ pub struct Limits {
     pub merge_segments_min: usize,
     /// The most segments of one job.
     pub segments_max: usize,
-    /// The most live bytes of one job, which bounds its memory (keys and 48 bytes a record, no values), its extra disk
+    /// The most live bytes of one job, which bounds its memory (keys and 64 bytes a record, no values), its extra disk
     /// space, and how far its output is sorted. A segment that alone has more is still picked, by itself, else it would
     /// never be.
     pub live_bytes_max: u64,

@@ -106,7 +106,6 @@ fn tombstones_go_when_free_and_else_what_blocks_them_goes() {
     assert_eq!(pick(&segments), one(2, Reason::Tombstones));
     (segments[1].waiting_bytes, segments[0].blocks_bytes) = (24, 24);
     assert_eq!(pick(&segments), one(1, Reason::BlocksTombstones));
-    segments[0] = SegmentStats { blocks_bytes: 24, ..segments[1] };
     segments[0].live_bytes = segments[0].total_bytes;
     assert_eq!(pick(&segments), Choice::Nothing, "without garbage it cannot be in the way");
 }

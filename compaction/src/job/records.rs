@@ -15,6 +15,8 @@ struct Entry {
     placed: Option<Placed>,
 }
 
+const _: () = assert!(size_of::<Entry>() <= 64, "the documentation of `Limits` says so");
+
 /// Grows by what is read, is cut back when a read fails, and is then sorted once.
 #[derive(Debug, Default)]
 pub(super) struct Records {
