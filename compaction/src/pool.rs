@@ -174,7 +174,8 @@ impl WorkerPool {
     }
 }
 
-/// The work of one database. Dropping it closes it.
+/// The work of one database. Dropping it closes it, which waits for steps that are under way: no work of its own may drop
+/// it.
 #[derive(Debug)]
 pub struct WorkQueue {
     pool: WorkerPool,

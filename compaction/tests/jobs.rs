@@ -112,10 +112,10 @@ fn a_write_between_read_and_relocate_wins_over_the_copy() {
 
 #[test]
 fn a_failure_of_any_call_loses_nothing_and_its_repetition_finishes_the_work() {
-    let calls = {
+    let (calls, copied_bytes) = {
         let store = updated_store();
-        scheduler(&store, Chain::default()).compact().expect("nothing fails");
-        store.calls()
+        let summary = scheduler(&store, Chain::default()).compact().expect("nothing fails");
+        (store.calls(), summary.copied_bytes)
     };
     assert!(calls > 100);
     for (fail_at, late) in (0..calls).flat_map(|n| [(n, false), (n, true)]) {
@@ -138,6 +138,7 @@ fn a_failure_of_any_call_loses_nothing_and_its_repetition_finishes_the_work() {
             }
         }
         assert_eq!(failures, 1, "call {fail_at}");
+        assert_eq!(scheduler.stats().output_bytes, copied_bytes, "nothing is copied twice");
         store.check_liveness();
         assert_eq!(store.contents(), before, "after call {fail_at} was repeated");
         assert_eq!(store.space_amplification(), 1.0, "call {fail_at}");

@@ -317,6 +317,8 @@ pub struct Output {
     origin: Origin,
     records: Vec<Stored>,
     sealed: bool,
+    /// A write or a sync has failed: nobody knows what is on the disk.
+    spoiled: bool,
     published: bool,
     dropped: Arc<AtomicU64>,
 }
@@ -384,7 +386,7 @@ impl SegmentStore for MemoryStore {
         self.call(false, || {
             let (id, origin) = self.inner().begin(stream.class, stream.large, Some(created));
             let (records, dropped) = (Vec::new(), Arc::clone(&self.outputs_dropped));
-            Output { id, origin, records, sealed: false, published: false, dropped }
+            Output { id, origin, records, sealed: false, spoiled: false, published: false, dropped }
         })
     }
 
@@ -398,7 +400,7 @@ impl SegmentStore for MemoryStore {
         record: &Record<'_>,
         fate: Fate,
     ) -> Result<Placed, Injected> {
-        assert!(!output.sealed);
+        assert!(!output.sealed && !output.spoiled);
         let place = output.records.len();
         let stored = self.call(true, || {
             let mut stored = self.inner().at(record.token).clone();
@@ -407,19 +409,27 @@ impl SegmentStore for MemoryStore {
             }
             output.records.push(stored.clone());
             stored
-        })?;
+        });
+        output.spoiled = stored.is_err();
+        let stored = stored?;
         Ok(Placed { token: token(output.id, place), bytes: stored.bytes() })
     }
 
     fn seal(&self, output: &mut Output) -> Result<(), Injected> {
-        self.call(true, || output.sealed = true)
+        assert!(!output.spoiled, "a failed sync proves nothing when it is repeated");
+        let sealed = self.call(true, || output.sealed = true);
+        output.spoiled = sealed.is_err();
+        sealed
     }
 
     fn publish(&self, outputs: &mut [Output], victims: &[SegmentId]) -> Result<(), Injected> {
         self.call(true, || {
             let mut inner = self.inner();
             for output in outputs.iter_mut().filter(|output| !output.published) {
-                assert!(output.sealed, "an output is published before it is durable");
+                assert!(
+                    output.sealed && !output.spoiled,
+                    "an output is published before it is durable"
+                );
                 output.published = true;
                 inner.table.create(output.id, output.origin);
                 for stored in &output.records {
