@@ -139,8 +139,7 @@ fn closing_a_queue_stops_all_its_work_once_and_waits_for_what_runs() {
     let inside = Arc::new(AtomicUsize::new(0));
     let queue = pool.open("a", |failure| panic!("{failure}")).unwrap();
     for step in [Step::Again, Step::Wait(Duration::from_secs(3_600)), Step::Again] {
-        let (inside, begun, told) = (Arc::clone(&inside), begun.clone(), false);
-        let mut told = told;
+        let (inside, begun, mut told) = (Arc::clone(&inside), begun.clone(), false);
         let body = move || {
             inside.fetch_add(1, SeqCst);
             if !std::mem::replace(&mut told, true) {
@@ -177,6 +176,27 @@ fn workers_grow_with_databases_are_named_and_end_with_the_pool() {
     assert!(names.lock().unwrap().iter().all(|name| name.starts_with("corten-work-")));
     drop((queues, pool));
     assert!(weak.upgrade().is_none(), "every thread has ended when the last handle is gone");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn workers_have_the_lowest_priority_and_their_starter_keeps_its_own() {
+    use rustix::process::getpriority_process;
+    use rustix::thread::gettid;
+    let own = getpriority_process(Some(gettid())).unwrap();
+    let (seen, started) = (Arc::new(Mutex::new(Vec::new())), Count::default());
+    let (log, count) = (Arc::clone(&seen), started.clone());
+    let mut options = PoolOptions::default();
+    options.workers = 2;
+    options.on_worker_start = Some(Arc::new(move || {
+        log.lock().unwrap().push(getpriority_process(Some(gettid())).unwrap());
+        count.add();
+    }));
+    let pool = WorkerPool::new(options);
+    let _queue = pool.open("a", |_| ()).unwrap();
+    started.wait_for(2);
+    assert_eq!(*seen.lock().unwrap(), [19, 19]);
+    assert_eq!(getpriority_process(Some(gettid())).unwrap(), own);
 }
 
 #[test]
