@@ -14,7 +14,7 @@
 //! first record of a segment and its retirement take the write lock.
 
 use std::collections::BTreeMap;
-use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use crate::stats::{SegmentId, SegmentStats, space_amplification};
 
@@ -29,8 +29,27 @@ use waits::Waits;
 /// Live bytes, records, tombstones and expiring bytes per segment.
 #[derive(Debug, Default)]
 pub struct LivenessTable {
-    segments: RwLock<BTreeMap<SegmentId, Counters>>,
+    segments: RwLock<BTreeMap<SegmentId, Arc<Counters>>>,
     waits: Waits,
+}
+
+/// The counters of one segment of a [`LivenessTable`], for an owner who has the segment at hand: counting takes no lock and
+/// no look-up. It goes on counting, for nobody, when the segment was retired.
+#[derive(Debug, Clone)]
+pub struct SegmentLiveness(Arc<Counters>);
+
+impl SegmentLiveness {
+    /// As [`LivenessTable::add`].
+    #[inline]
+    pub fn add(&self, record: RecordInfo) {
+        self.0.add(record);
+    }
+
+    /// As [`LivenessTable::dead`].
+    #[inline]
+    pub fn dead(&self, record: RecordInfo) {
+        self.0.kill(record);
+    }
 }
 
 /// Sums over the segments of a [`LivenessTable`].
@@ -57,9 +76,16 @@ impl LivenessTable {
         let mut segments = self.write();
         let is_new = !segments.contains_key(&segment);
         if is_new {
-            segments.insert(segment, Counters::new(origin));
+            segments.insert(segment, Arc::new(Counters::new(origin)));
         }
         is_new
+    }
+
+    /// The counters of a segment, which is entered if it is new.
+    pub fn segment(&self, segment: SegmentId, origin: Origin) -> SegmentLiveness {
+        let mut segments = self.write();
+        let counters = segments.entry(segment).or_insert_with(|| Arc::new(Counters::new(origin)));
+        SegmentLiveness(Arc::clone(counters))
     }
 
     /// A record is in this segment and live. A segment that was not created is entered, its id as its age.
@@ -69,7 +95,7 @@ impl LivenessTable {
         }
         let mut segments = self.write();
         let counters = segments.entry(segment);
-        counters.or_insert_with(|| Counters::new(Origin::new(segment))).add(record);
+        counters.or_insert_with(|| Arc::new(Counters::new(Origin::new(segment)))).add(record);
     }
 
     /// A record in this segment is dead. False if the segment is not in the table: it was retired while the caller was
@@ -138,7 +164,7 @@ impl LivenessTable {
     /// and nothing changes, if the numbers contradict one another (more live than there is).
     pub fn load(&self, counts: &SegmentCounts) -> bool {
         let counters = Counters::import(counts);
-        counters.map(|counters| self.write().insert(counts.id, counters)).is_some()
+        counters.map(|counters| self.write().insert(counts.id, Arc::new(counters))).is_some()
     }
 
     /// The sums over all segments. Each segment's numbers are of one moment, those of two segments need not be.
@@ -160,11 +186,11 @@ impl LivenessTable {
         space_amplification(totals.total_bytes, totals.live_bytes)
     }
 
-    fn read(&self) -> RwLockReadGuard<'_, BTreeMap<SegmentId, Counters>> {
+    fn read(&self) -> RwLockReadGuard<'_, BTreeMap<SegmentId, Arc<Counters>>> {
         self.segments.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn write(&self) -> RwLockWriteGuard<'_, BTreeMap<SegmentId, Counters>> {
+    fn write(&self) -> RwLockWriteGuard<'_, BTreeMap<SegmentId, Arc<Counters>>> {
         self.segments.write().unwrap_or_else(PoisonError::into_inner)
     }
 }

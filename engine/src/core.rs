@@ -20,9 +20,9 @@ use crate::error::{ClosedReason, Error, ErrorKind, Result};
 use crate::in_flight::InFlight;
 use crate::log::Log;
 use crate::options::Options;
-use crate::parts::{self, Clock, Index};
+use crate::parts::{self, Clock, Compaction, Index};
 use crate::pinned::Source;
-use crate::record::{Rank, RecordRef, SeqNo};
+use crate::record::{Footprint, Rank, RecordRef, SeqNo};
 use crate::slots::{Mounted, SlotTable};
 use crate::stats::{Counters, OpenReport};
 
@@ -31,6 +31,7 @@ pub(crate) struct Core {
     pub(crate) log: Log,
     pub(crate) index: Index,
     pub(crate) background: Background,
+    pub(crate) compaction: Compaction,
     pub(crate) slots: SlotTable,
     /// Batches that are on their way into the index.
     pub(crate) in_flight: InFlight,
@@ -65,7 +66,7 @@ pub(crate) enum Installed {
     /// The key is new.
     Inserted,
     /// It took the place of an older record.
-    Replaced { old: Address, old_tombstone: bool },
+    Replaced { old: Address, was: Footprint },
     /// A newer record is there; the offered one is dead.
     Stale,
     /// It was there already.
@@ -73,11 +74,18 @@ pub(crate) enum Installed {
 }
 
 impl Core {
-    pub(crate) fn new(log: Log, index: Index, catalog: Catalog, options: Options) -> Self {
+    pub(crate) fn new(
+        log: Log,
+        index: Index,
+        catalog: Catalog,
+        compaction: Compaction,
+        options: Options,
+    ) -> Self {
         Core {
             log,
             index,
             background: Background::default(),
+            compaction,
             slots: SlotTable::new(),
             in_flight: InFlight::new(),
             catalog,
@@ -166,8 +174,21 @@ impl Core {
     }
 
     /// The address of a record, for the index.
+    #[inline]
     pub(crate) fn address_of(&self, location: Location) -> Result<Address> {
-        self.slots.address(location, |id| self.log.segment(id))
+        self.slots.address(location, |id| self.mount(id), |_| {})
+    }
+
+    /// As [`Core::address_of`], for a record that is new: it is counted as live.
+    #[inline]
+    pub(crate) fn enter(&self, record: &RecordRef<'_>) -> Result<Address> {
+        let count = |mounted: &Mounted| mounted.liveness.add(record.footprint());
+        self.slots.address(record.location, |id| self.mount(id), count)
+    }
+
+    fn mount(&self, id: u64) -> Result<Mounted> {
+        let liveness = self.compaction.liveness(id);
+        self.log.segment(id).map(|segment| Mounted { segment, liveness })
     }
 
     /// Asks for the first bytes of a record.

@@ -3,21 +3,20 @@
 //! # Invariants
 //! - An address that was read from the index under a pin leads to its segment, or to nothing, as long as that pin lasts:
 //!   a slot that was emptied is given to another segment only after a grace period (rule 10).
-//! - Live bytes of a segment are exactly those of the records in it that the index points at.
 //!
 //! # Concurrency
 //! [`SlotTable::with`] takes no lock and touches no count that readers share: a page, which is made once, and a cell. What
 //! it shows stays readable until it returns. Assigning and retiring slots takes a mutex, once per segment.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
-use std::sync::atomic::{AtomicI64, AtomicUsize};
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::{Acquire, Release};
 use std::sync::{Mutex, OnceLock};
 
 use crate::address::{Address, Location, SLOTS_MAX};
 use crate::error::{Error, Result};
 use crate::log::LogSegment;
-use crate::parts::{Grace, SlotCell};
+use crate::parts::{Grace, SegmentLiveness, SlotCell};
 use crate::sync::lock;
 
 const PAGE_SLOTS: usize = 256;
@@ -28,16 +27,8 @@ type Page = Box<[SlotCell<Mounted>]>;
 /// A segment in its slot.
 pub(crate) struct Mounted {
     pub(crate) segment: LogSegment,
-    /// Signed: of a record that is replaced at once, the loss may be told before the gain.
-    live_bytes: AtomicI64,
-    live_records: AtomicI64,
-}
-
-/// What the index points at in one segment.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Live {
-    pub(crate) bytes: u64,
-    pub(crate) records: u64,
+    /// What is live in it.
+    pub(crate) liveness: SegmentLiveness,
 }
 
 /// Which segment stands in which slot.
@@ -64,38 +55,44 @@ impl SlotTable {
         SlotTable { pages, newest: AtomicUsize::new(0), book: Mutex::default() }
     }
 
-    /// The address of a location; a segment seen for the first time is opened and gets a slot.
+    /// The address of a location; a segment seen for the first time is mounted in a slot. `note` is shown the segment.
     ///
     /// # Errors
-    /// `LimitExceeded` when all slots are taken, and what `open` answers.
+    /// `LimitExceeded` when all slots are taken, and what `mount` answers.
     #[inline]
     pub(crate) fn address(
         &self,
         location: Location,
-        open: impl FnOnce(u64) -> Result<LogSegment>,
+        mount: impl FnOnce(u64) -> Result<Mounted>,
+        note: impl Fn(&Mounted),
     ) -> Result<Address> {
         // ORDERING: Acquire, pairs with the store in `assign`; the cell publishes itself.
         let newest = self.newest.load(Acquire);
-        let is_newest = |mounted: &Mounted| mounted.segment.id() == location.segment;
-        let slot = match self.cell(newest).and_then(|cell| cell.with(is_newest)) {
-            Some(true) => newest as u16,
-            _ => self.assign(location.segment, open)?,
+        let note_newest = |mounted: &Mounted| {
+            let is_newest = mounted.segment.id() == location.segment;
+            if is_newest {
+                note(mounted);
+            }
+            is_newest
         };
-        Ok(Address::new(slot, location.offset))
+        if self.cell(newest).and_then(|cell| cell.with(note_newest)) == Some(true) {
+            return Ok(Address::new(newest as u16, location.offset));
+        }
+        let address = Address::new(self.assign(location.segment, mount)?, location.offset);
+        self.with(address, note);
+        Ok(address)
     }
 
     #[cold]
-    fn assign(&self, id: u64, open: impl FnOnce(u64) -> Result<LogSegment>) -> Result<u16> {
+    fn assign(&self, id: u64, mount: impl FnOnce(u64) -> Result<Mounted>) -> Result<u16> {
         let mut book = lock(&self.book);
         if let Some(&slot) = book.assigned.get(&id) {
             return Ok(slot);
         }
-        let segment = open(id)?;
+        let mounted = mount(id)?;
         let slot = book.take_slot()?;
         let page = self.pages[usize::from(slot) / PAGE_SLOTS]
             .get_or_init(|| (0..PAGE_SLOTS).map(|_| SlotCell::empty()).collect());
-        let (live_bytes, live_records) = (AtomicI64::new(0), AtomicI64::new(0));
-        let mounted = Mounted { segment, live_bytes, live_records };
         page[usize::from(slot) % PAGE_SLOTS].set(Some(mounted));
         book.assigned.insert(id, slot);
         // ORDERING: Release, pairs with the load in `address`.
@@ -119,29 +116,6 @@ impl SlotTable {
     pub(crate) fn location(&self, address: Address) -> Option<Location> {
         let segment = self.with(address, |mounted| mounted.segment.id())?;
         Some(Location { segment, offset: address.offset() })
-    }
-
-    /// The index points at a record at this address now, or does no more when `bytes` is negative.
-    #[inline]
-    pub(crate) fn count_live(&self, address: Address, bytes: i64) {
-        self.with(address, |mounted| {
-            mounted.live_bytes.fetch_add(bytes, Relaxed);
-            mounted.live_records.fetch_add(bytes.signum(), Relaxed);
-        });
-    }
-
-    /// What is live in a segment; nothing in one that has no slot.
-    pub(crate) fn live(&self, id: u64) -> Live {
-        let slot = lock(&self.book).assigned.get(&id).copied();
-        let cell = slot.and_then(|slot| self.cell(usize::from(slot)));
-        let live = cell.and_then(|cell| {
-            cell.with(|mounted| {
-                let (bytes, records) = (&mounted.live_bytes, &mounted.live_records);
-                let [bytes, records] = [bytes, records].map(|n| n.load(Relaxed).max(0) as u64);
-                Live { bytes, records }
-            })
-        });
-        live.unwrap_or_default()
     }
 
     /// Takes segments out of their slots: addresses lead to nothing from now on. The slots are given out again by a later
@@ -196,8 +170,12 @@ mod tests {
     use super::*;
     use crate::address::{OFFSET_BITS, UNIT_BYTES};
 
-    fn open(id: u64) -> Result<LogSegment> {
-        Ok(LogSegment::Memory(id))
+    fn at(table: &SlotTable, segment: u64, offset: u32) -> Result<Address> {
+        let mounted = |id| {
+            let (segment, liveness) = (LogSegment::Memory(id), SegmentLiveness::none());
+            Ok(Mounted { segment, liveness })
+        };
+        table.address(Location { segment, offset }, mounted, |_| {})
     }
 
     #[test]
@@ -207,7 +185,7 @@ mod tests {
         for segment in [0, 7, 1 << 40, u64::MAX - 1, 7, 0] {
             for offset in [0, 8, offset_max] {
                 let location = Location { segment, offset };
-                let address = table.address(location, open).unwrap();
+                let address = at(&table, segment, offset).unwrap();
                 assert_eq!(table.location(address), Some(location));
             }
         }
@@ -217,33 +195,20 @@ mod tests {
     fn the_last_slot_is_usable_and_the_one_after_it_is_refused() {
         let table = SlotTable::new();
         for segment in 0..SLOTS_MAX as u64 {
-            table.address(Location { segment, offset: 0 }, open).unwrap();
+            at(&table, segment, 0).unwrap();
         }
         let last = Location { segment: SLOTS_MAX as u64 - 1, offset: 8 };
-        assert_eq!(table.location(table.address(last, open).unwrap()), Some(last));
-        let more = Location { segment: SLOTS_MAX as u64, offset: 0 };
-        assert_eq!(table.address(more, open).unwrap_err().code(), 4);
+        assert_eq!(table.location(at(&table, last.segment, 8).unwrap()), Some(last));
+        assert_eq!(at(&table, SLOTS_MAX as u64, 0).unwrap_err().code(), 4);
     }
 
     #[test]
     fn a_segment_that_cannot_be_opened_takes_no_slot() {
         let table = SlotTable::new();
-        let at = |segment| Location { segment, offset: 0 };
-        assert!(table.address(at(1), |_| Err(Error::invalid("gone"))).is_err());
+        let first = Location { segment: 1, offset: 0 };
+        assert!(table.address(first, |_| Err(Error::invalid("gone")), |_| {}).is_err());
         assert!(table.location(Address::new(0, 0)).is_none());
-        assert_eq!(table.address(at(2), open).unwrap().slot(), 0);
-    }
-
-    #[test]
-    fn live_bytes_follow_what_is_told_in_any_order() {
-        let table = SlotTable::new();
-        let address = table.address(Location { segment: 5, offset: 8 }, open).unwrap();
-        table.count_live(address, -48);
-        assert_eq!(table.live(5), Live::default());
-        table.count_live(address, 48);
-        table.count_live(address, 64);
-        assert_eq!(table.live(5), Live { bytes: 64, records: 1 });
-        assert_eq!(table.live(6), Live::default());
+        assert_eq!(at(&table, 2, 0).unwrap().slot(), 0);
     }
 
     // Rule 10.
@@ -260,7 +225,7 @@ mod tests {
         let _ = pin;
         assert!(told.is_empty() && table.is_waiting());
         drop(pin);
-        let next = |segment| table.address(Location { segment, offset: 0 }, open).unwrap().slot();
+        let next = |segment| at(&table, segment, 0).unwrap().slot();
         assert_eq!(next(3), 2, "not in the place of the old one");
         if crate::parts::REUSES_SLOTS {
             assert!((0..1_000_000).any(|_| {

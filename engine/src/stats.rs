@@ -225,11 +225,9 @@ impl Counters {
             Installed::Stale | Installed::Present => return,
             Installed::Inserted => {}
             // The usual one: what it takes away it gives back.
-            Installed::Replaced { old_tombstone, .. } if old_tombstone == tombstone && is_kept => {
-                return;
-            }
-            Installed::Replaced { old_tombstone, .. } => {
-                count(old_tombstone).fetch_sub(1, Relaxed);
+            Installed::Replaced { was, .. } if was.tombstone == tombstone && is_kept => return,
+            Installed::Replaced { was, .. } => {
+                count(was.tombstone).fetch_sub(1, Relaxed);
             }
         }
         if is_kept {

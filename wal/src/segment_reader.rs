@@ -133,6 +133,21 @@ impl SegmentReader {
         self.segment.for_each_record(f)
     }
 
+    /// As [`SegmentReader::for_each_record`], but about `bytes_max` bytes of them, from a cursor on that an earlier call gave
+    /// for this segment; 0 is the beginning. Returns where to go on; `None` at the end, or when `f` broke off.
+    ///
+    /// # Errors
+    /// As [`SegmentReader::for_each_record`].
+    pub fn read_some(
+        &self,
+        cursor: u64,
+        bytes_max: u64,
+        f: &mut dyn FnMut(RecordRef<'_>) -> ControlFlow<()>,
+    ) -> Result<Option<u64>> {
+        self.check_fork()?;
+        self.segment.read_some(cursor, bytes_max, f)
+    }
+
     pub(crate) fn segment(&self) -> &Segment {
         &self.segment
     }

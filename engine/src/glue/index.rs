@@ -24,7 +24,7 @@ use crate::parts::RunFiles;
 use crate::parts::ordered::{KeyOrder, KeyWalk};
 use crate::range::{Direction, KeyRange};
 use crate::read_many::{BATCH_KEYS, Candidates};
-use crate::record::{KeyspaceId, Rank, RecordRef};
+use crate::record::{Footprint, KeyspaceId, Rank, RecordRef};
 use crate::stats::IndexStats;
 
 pub(crate) use cortenkv_index::pin;
@@ -86,7 +86,7 @@ impl Index {
         let locate = Locate { core, last: Cell::new(None) };
         let announce = |old| self.announce(record, true, old, &locate);
         let entry = new_entry(record, address, hash);
-        self.installed(address, self.point.install_with(&entry, &locate, announce))
+        self.installed(address, self.point.install_with(&entry, &locate, announce), &locate)
     }
 
     /// Offers at most [`BATCH_KEYS`] records, in their order, and tells what became of each.
@@ -100,7 +100,8 @@ impl Index {
         let locate = Locate { core, last: Cell::new(None) };
         let mut announce =
             |n: usize, old| self.announce(&offered[n].0, follows_order, old, &locate);
-        let mut done = |n: usize, outcome| told(n, self.installed(offered[n].1, outcome));
+        let mut done =
+            |n: usize, outcome| told(n, self.installed(offered[n].1, outcome, &locate));
         let Some((first, at)) = offered.first() else { return };
         let mut entries = [new_entry(first, *at, self.hash(first.keyspace, first.key)); BATCH_KEYS];
         let entries = &mut entries[..offered.len()];
@@ -125,7 +126,9 @@ impl Index {
             self.order.mark_dead(address);
             before = match locate.last.get() {
                 _ if old.version.tombstone => Before::Tombstone,
-                Some((last, false)) if last == address => Before::Lasting,
+                Some((last, was)) if last == address && was.expires_at_ms.is_none() => {
+                    Before::Lasting
+                }
                 // Whoever announces too often does no harm.
                 _ => Before::Expiring,
             };
@@ -137,11 +140,12 @@ impl Index {
 
     /// What became of a record, in our words; one that came too late is marked.
     #[inline]
-    fn installed(&self, address: Address, outcome: Outcome) -> Installed {
+    fn installed(&self, address: Address, outcome: Outcome, locate: &Locate<'_>) -> Installed {
         match outcome {
             Outcome::Inserted => Installed::Inserted,
             Outcome::Replaced(old) => {
-                Installed::Replaced { old: ours(old.address), old_tombstone: old.version.tombstone }
+                let address = ours(old.address);
+                Installed::Replaced { old: address, was: locate.footprint_of(address) }
             }
             Outcome::Stale(_) => {
                 self.order.mark_dead(address);
@@ -296,11 +300,25 @@ impl Index {
     }
 }
 
-/// Compares records with the key of an installation, and remembers what the index does not: whether the last one of the
-/// key can expire.
+/// Compares records with the key of an installation, and remembers what the index does not of the last one of the key.
 struct Locate<'a> {
     core: &'a Core,
-    last: Cell<Option<(Address, bool)>>,
+    last: Cell<Option<(Address, Footprint)>>,
+}
+
+impl Locate<'_> {
+    /// That of a record which was replaced a moment ago.
+    #[inline]
+    fn footprint_of(&self, address: Address) -> Footprint {
+        match self.last.get() {
+            Some((last, footprint)) if last == address => footprint,
+            _ => {
+                let read = self.core.read_at(address, |record, _| record.footprint());
+                // It was read when it was replaced. If that is over by now, so is its segment, and nothing counts it.
+                read.ok().flatten().unwrap_or_default()
+            }
+        }
+    }
 }
 
 impl cortenkv_index::Location for Locate<'_> {
@@ -315,7 +333,7 @@ impl cortenkv_index::Location for Locate<'_> {
             if record.keyspace != keyspace || record.key != key {
                 return cortenkv_index::Probe::Other;
             }
-            self.last.set(Some((address, record.expires_at_ms.is_some())));
+            self.last.set(Some((address, record.footprint())));
             cortenkv_index::Probe::Same(version(record.rank()))
         });
         match probed {

@@ -12,13 +12,15 @@ use crate::segment::record_ref;
 const WINDOW_BYTES: u32 = 512 << 10;
 
 impl Segment {
-    /// Calls `f` with every frame below the published end and its place.
-    pub(crate) fn for_each_frame(
+    /// Calls `f` with every frame from `from` on below the published end and its place, until it breaks off; the place of
+    /// the frame at which it did, or the end.
+    pub(crate) fn for_each_frame_from(
         &self,
+        from: Position,
         f: &mut dyn FnMut(Position, &Frame<'_>, u32) -> Result<ControlFlow<()>>,
-    ) -> Result<()> {
+    ) -> Result<Position> {
         let end = self.end();
-        let mut at = Position { stored: HEADER_BYTES, logical: HEADER_BYTES };
+        let mut at = from;
         while at.stored < end {
             let left = end - at.stored;
             let mut window_bytes = WINDOW_BYTES.min(left);
@@ -55,7 +57,7 @@ impl Segment {
                     return Err(self.corruption(at.stored, "a frame", found));
                 }
                 if f(at, &frame, stored_bytes)?.is_break() {
-                    return Ok(());
+                    return Ok(at);
                 }
                 at = Position { stored: at.stored + stored_bytes, logical: logical_end as u32 };
                 if at.stored >= end {
@@ -63,7 +65,42 @@ impl Segment {
                 }
             }
         }
-        Ok(())
+        Ok(at)
+    }
+
+    /// [`Segment::for_each_frame_from`] the beginning.
+    pub(crate) fn for_each_frame(
+        &self,
+        f: &mut dyn FnMut(Position, &Frame<'_>, u32) -> Result<ControlFlow<()>>,
+    ) -> Result<()> {
+        let start = Position { stored: HEADER_BYTES, logical: HEADER_BYTES };
+        self.for_each_frame_from(start, f).map(drop)
+    }
+
+    /// Calls `f` with the records of frames of about `bytes_max` bytes, from a cursor on that this gave before (0 is the
+    /// beginning); where to go on, or `None` at the end or when `f` broke off.
+    pub(crate) fn read_some(
+        &self,
+        cursor: u64,
+        bytes_max: u64,
+        f: &mut dyn FnMut(RecordRef<'_>) -> ControlFlow<()>,
+    ) -> Result<Option<u64>> {
+        let from = match cursor {
+            0 => Position { stored: HEADER_BYTES, logical: HEADER_BYTES },
+            _ => Position { stored: cursor as u32, logical: (cursor >> 32) as u32 },
+        };
+        let (mut is_full, mut is_over) = (false, false);
+        let at = self.for_each_frame_from(from, &mut |at, frame, _| {
+            is_full = at.stored > from.stored && u64::from(at.stored - from.stored) >= bytes_max;
+            if is_full {
+                return Ok(ControlFlow::Break(()));
+            }
+            let flow = self.records_of(at, frame, f)?;
+            is_over |= flow.is_break();
+            Ok(flow)
+        })?;
+        let next = u64::from(at.logical) << 32 | u64::from(at.stored);
+        Ok((is_full && !is_over).then_some(next))
     }
 
     /// Calls `f` with every record below the published end; frames that hold none are passed over.

@@ -1,0 +1,271 @@
+//! The adapter to `cortenkv-compaction`: what is live is counted, and segments full of garbage are rewritten.
+//!
+//! # Layout
+//! `store` is a database in the words of that crate, `fate` decides what may be forgotten, `directory` knows which keys a
+//! segment may hold.
+//!
+//! # How a segment goes
+//! 1. Victims are read, and each record gets its fate. Only settled segments are victims: sealed, installed, durable.
+//! 2. What is kept is written to new segments, under temporary names; they are synced, named, and the names are synced.
+//! 3. The log is synced up to its end: what made a record dead is durable before the record goes (rule 3).
+//! 4. One edit of the manifest names the new segments and retires the victims (rule 6).
+//! 5. The index is moved: a copy is installed like any record. It has the number of the original and stands in a higher
+//!    segment, so it takes the place of the original, and loses to everything newer.
+//! 6. The slots of the victims are emptied, and their files removed. Whoever still reads keeps the mapping.
+//!
+//! A crash between any two steps is legal: until the edit is durable the new segments do not count, from then on the victims
+//! do not.
+//!
+//! # Concurrency
+//! Jobs run in workers that all databases of a process share, or in the thread that calls
+//! [`Db::compact`](crate::Db::compact) or [`Db::step`](crate::Db::step). Writers and readers never wait for one.
+//!
+//! # Failure
+//! A job that fails is tried again; what it has written so far does not count. A panic closes the database to writes.
+
+use std::sync::{Arc, Mutex, OnceLock};
+
+use cortenkv_compaction::{
+    Compactor, Failure, Kind, Limits, LivenessTable, Origin, PoolOptions, RecordInfo, Scheduler,
+    SchedulerOptions, Step, WorkQueue, WorkerPool,
+};
+
+use crate::core::Core;
+use crate::error::{Error, ErrorKind, Result};
+use crate::options::Options;
+use crate::record::Footprint;
+use crate::stats::{CompactionReport, CompactionStats};
+use crate::sync::lock;
+
+#[path = "compaction/fate.rs"]
+mod fate;
+#[path = "compaction/store.rs"]
+mod store;
+
+use store::Store;
+
+/// What is live in each segment.
+#[derive(Clone, Default)]
+pub(crate) struct Liveness(Arc<LivenessTable>);
+
+/// What is live in one segment; nothing is counted for a database in memory.
+#[derive(Clone)]
+pub(crate) struct SegmentLiveness(Option<cortenkv_compaction::SegmentLiveness>);
+
+impl Liveness {
+    /// A record that lives.
+    pub(crate) fn add(&self, segment: u64, footprint: Footprint) {
+        self.0.add(segment, info(footprint));
+    }
+
+    /// A record that was added, and lives no more.
+    pub(crate) fn dead(&self, segment: u64, footprint: Footprint) {
+        self.0.dead(segment, info(footprint));
+    }
+}
+
+impl SegmentLiveness {
+    pub(crate) fn none() -> Self {
+        SegmentLiveness(None)
+    }
+
+    /// See [`Liveness::add`].
+    #[inline]
+    pub(crate) fn add(&self, footprint: Footprint) {
+        if let Some(counters) = &self.0 {
+            counters.add(info(footprint));
+        }
+    }
+
+    /// See [`Liveness::dead`].
+    #[inline]
+    pub(crate) fn dead(&self, footprint: Footprint) {
+        if let Some(counters) = &self.0 {
+            counters.dead(info(footprint));
+        }
+    }
+}
+
+#[inline]
+fn info(footprint: Footprint) -> RecordInfo {
+    let bytes = u64::from(footprint.bytes);
+    let info = match footprint.tombstone {
+        true => RecordInfo::tombstone(bytes),
+        false => RecordInfo::put(bytes),
+    };
+    footprint.expires_at_ms.map_or(info, |at_ms| info.expiring_at(at_ms))
+}
+
+/// The compaction of one database.
+pub(crate) struct Compaction {
+    /// `None` for a database in memory.
+    liveness: Option<Liveness>,
+    running: OnceLock<Running>,
+}
+
+struct Running {
+    store: Arc<Store>,
+    scheduler: Scheduler<Store>,
+    /// The work in the background, until the database is closed.
+    queue: Mutex<Option<WorkQueue>>,
+    /// What [`Compaction::step`] steps.
+    by_hand: Mutex<Compactor<Store>>,
+}
+
+impl Compaction {
+    pub(crate) fn none() -> Self {
+        Compaction { liveness: None, running: OnceLock::new() }
+    }
+
+    pub(crate) fn new(liveness: Liveness) -> Self {
+        Compaction { liveness: Some(liveness), running: OnceLock::new() }
+    }
+
+    /// The counters of a segment.
+    pub(crate) fn liveness(&self, segment: u64) -> SegmentLiveness {
+        let counters = |liveness: &Liveness| liveness.0.segment(segment, Origin::default());
+        SegmentLiveness(self.liveness.as_ref().map(counters))
+    }
+
+    /// Begins to compact a database that has gone live.
+    ///
+    /// # Errors
+    /// `Io` when the system has no thread to give.
+    pub(crate) fn start(&self, core: &Arc<Core>) -> Result<()> {
+        let Some(liveness) = &self.liveness else { return Ok(()) };
+        let store = Arc::new(Store::new(core, Arc::clone(&liveness.0)));
+        let options = scheduler_options(core);
+        let scheduler = Scheduler::new(Arc::clone(&store), options);
+        let by_hand = Mutex::new(scheduler.compactor());
+        let queue = match core.options.manual || core.options.async_compaction == Some(false) {
+            true => None,
+            false => Some(background(core, &scheduler)?),
+        };
+        let queue = Mutex::new(queue);
+        let _ = self.running.set(Running { store, scheduler, queue, by_hand });
+        Ok(())
+    }
+
+    /// Ends the work in the background, and waits for the step that is under way.
+    pub(crate) fn stop(&self) {
+        if let Some(running) = self.running.get() {
+            let queue = lock(&running.queue).take();
+            drop(queue);
+        }
+    }
+
+    /// A segment was left by the writers: it may be worth a look.
+    pub(crate) fn notify(&self) {
+        let queue = self.running.get().map(|running| lock(&running.queue));
+        if let Some(queue) = queue.as_ref().and_then(|queue| queue.as_ref()) {
+            queue.notify();
+        }
+    }
+
+    /// One step of a job in the calling thread; false when nothing is worth the work.
+    pub(crate) fn step(&self) -> Result<bool> {
+        let Some(running) = self.running.get() else { return Ok(false) };
+        running.store.reuse_slots();
+        Ok(lock(&running.by_hand).step()? == Step::Again)
+    }
+
+    /// Rewrites whatever is worth it, in the calling thread.
+    pub(crate) fn compact(&self) -> Result<CompactionReport> {
+        let Some(running) = self.running.get() else { return Ok(CompactionReport::default()) };
+        running.store.settle_all()?;
+        let summary = running.scheduler.compact()?;
+        running.store.reuse_slots();
+        Ok(CompactionReport {
+            jobs: summary.jobs,
+            segments_retired: summary.segments_retired,
+            segments_written: summary.segments_written,
+            bytes_read: summary.input_bytes,
+            bytes_written: summary.copied_bytes,
+        })
+    }
+
+    /// Rewrites these segments together; false if that is impossible at the moment.
+    #[cfg(feature = "test-util")]
+    pub(crate) fn compact_segments(&self, segments: &[u64]) -> Result<bool> {
+        let Some(running) = self.running.get() else { return Ok(false) };
+        Ok(running.scheduler.compact_segments(segments)?.is_some())
+    }
+
+    /// The segments that could be rewritten now.
+    #[cfg(feature = "test-util")]
+    pub(crate) fn settled(&self) -> Result<Vec<u64>> {
+        let Some(running) = self.running.get() else { return Ok(Vec::new()) };
+        running.store.settled()
+    }
+
+    pub(crate) fn stats(&self) -> CompactionStats {
+        let Some(running) = self.running.get() else { return CompactionStats::default() };
+        let stats = running.scheduler.stats();
+        let totals = running.store.totals();
+        CompactionStats {
+            jobs: stats.jobs,
+            jobs_given_up: stats.jobs_given_up,
+            failures: stats.failures,
+            bytes_read: stats.input_bytes,
+            bytes_written: stats.output_bytes,
+            segments: totals.segments as u64,
+            segments_retired: stats.segments_retired,
+            segments_written: stats.segments_written,
+            record_bytes: totals.total_bytes,
+            live_bytes: totals.live_bytes,
+            debt_bytes: stats.debt_bytes,
+        }
+    }
+}
+
+/// What an option answers that this build cannot honour: nothing.
+pub(crate) fn check_options(_: &Options) -> Result<()> {
+    Ok(())
+}
+
+fn scheduler_options(core: &Core) -> SchedulerOptions {
+    let mut limits = Limits::default();
+    if core.options.segment_bytes > 0 {
+        limits.segment_bytes = core.options.segment_bytes;
+    }
+    SchedulerOptions {
+        limits,
+        clock: Arc::new(Clock(Arc::clone(&core.options.clock))),
+        ..SchedulerOptions::default()
+    }
+}
+
+/// Our clock in the words of the crate.
+struct Clock(Arc<dyn crate::parts::Clock>);
+
+impl cortenkv_compaction::Clock for Clock {
+    fn monotonic(&self) -> std::time::Duration {
+        self.0.monotonic()
+    }
+}
+
+impl std::fmt::Debug for Clock {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Clock")
+    }
+}
+
+/// The workers of the process.
+fn pool() -> &'static WorkerPool {
+    static POOL: OnceLock<WorkerPool> = OnceLock::new();
+    POOL.get_or_init(|| WorkerPool::new(PoolOptions::default()))
+}
+
+fn background(core: &Arc<Core>, scheduler: &Scheduler<Store>) -> Result<WorkQueue> {
+    let database = Arc::downgrade(core);
+    let told = move |failure: Failure| {
+        if let (Failure::Panic(_), Some(core)) = (failure, database.upgrade()) {
+            core.latch_panic();
+        }
+    };
+    let queue = pool().open("compaction", told).map_err(|e| {
+        Error::with_source(ErrorKind::Io, "cannot start a thread for compaction", e)
+    })?;
+    queue.submit(Kind::Compaction, scheduler.compactor());
+    Ok(queue)
+}

@@ -1,0 +1,78 @@
+//! A build without compaction: nothing is counted, and files only grow.
+
+use std::sync::Arc;
+
+use crate::core::Core;
+use crate::error::{Error, Result};
+use crate::options::Options;
+use crate::record::Footprint;
+use crate::stats::{CompactionReport, CompactionStats};
+
+/// What is live in each segment; not counted.
+#[derive(Clone, Default)]
+pub(crate) struct Liveness(());
+
+/// What is live in one segment; not counted.
+#[derive(Clone)]
+pub(crate) struct SegmentLiveness(());
+
+/// Compaction, which this build cannot do.
+pub(crate) struct Compaction(());
+
+impl Liveness {
+    pub(crate) fn add(&self, _segment: u64, _: Footprint) {}
+
+    pub(crate) fn dead(&self, _segment: u64, _: Footprint) {}
+}
+
+impl SegmentLiveness {
+    pub(crate) fn none() -> Self {
+        SegmentLiveness(())
+    }
+
+    #[inline]
+    pub(crate) fn add(&self, _: Footprint) {}
+
+    #[inline]
+    pub(crate) fn dead(&self, _: Footprint) {}
+}
+
+impl Compaction {
+    pub(crate) fn none() -> Self {
+        Compaction(())
+    }
+
+    pub(crate) fn liveness(&self, _segment: u64) -> SegmentLiveness {
+        SegmentLiveness::none()
+    }
+
+    pub(crate) fn start(&self, _: &Arc<Core>) -> Result<()> {
+        Ok(())
+    }
+
+    pub(crate) fn stop(&self) {}
+
+    pub(crate) fn step(&self) -> Result<bool> {
+        Ok(false)
+    }
+
+    pub(crate) fn compact(&self) -> Result<CompactionReport> {
+        Err(unsupported())
+    }
+
+    pub(crate) fn stats(&self) -> CompactionStats {
+        CompactionStats::default()
+    }
+}
+
+/// What an option answers that this build cannot honour.
+pub(crate) fn check_options(options: &Options) -> Result<()> {
+    match options.async_compaction {
+        Some(true) => Err(unsupported()),
+        _ => Ok(()),
+    }
+}
+
+fn unsupported() -> Error {
+    Error::unsupported("this build has no compaction; enable the features `compaction` and `wal`")
+}
