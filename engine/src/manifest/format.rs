@@ -113,7 +113,7 @@ pub(super) fn encode_edit(out: &mut Vec<u8>, identity: &Identity, offset: u64, p
     out.extend_from_slice(payload);
 }
 
-fn edit_checksum(identity: &Identity, offset: u64, payload: &[u8]) -> u32 {
+pub(super) fn edit_checksum(identity: &Identity, offset: u64, payload: &[u8]) -> u32 {
     let checksum = crc32c::crc32c(&(payload.len() as u32).to_le_bytes());
     let checksum = crc32c::crc32c_append(checksum, &identity.uuid);
     let checksum = crc32c::crc32c_append(checksum, &offset.to_le_bytes());
@@ -152,7 +152,7 @@ pub(super) fn decode(
     Ok(header)
 }
 
-fn decode_header(file: &Path, bytes: &[u8]) -> Result<Header> {
+pub(super) fn decode_header(file: &Path, bytes: &[u8]) -> Result<Header> {
     let damaged = |offset, expected: &str, found: String| corruption(file, offset, expected, found);
     let Some(header) = bytes.first_chunk::<HEADER_BYTES>() else {
         return Err(damaged(0, "a header of 64 bytes", format!("a file of {} bytes", bytes.len())));
