@@ -146,8 +146,8 @@ pub(super) fn decode(
         offset = next;
     }
     if (offset as u64) < header.durable_bytes {
-        let found = "the end of the file".into();
-        return Err(corruption(file, offset, "an edit, which was durable", found));
+        let found = "none, and no write was under way".into();
+        return Err(corruption(file, offset, "an edit that was durable", found));
     }
     Ok(header)
 }
@@ -222,10 +222,6 @@ fn valid_edit(header: &Header, bytes: &[u8], offset: usize) -> Option<Range<usiz
 
 /// Tells a torn last edit from damage.
 fn check_torn(file: &Path, header: &Header, bytes: &[u8], offset: usize) -> Result<()> {
-    if (offset as u64) < header.durable_bytes {
-        let found = "bytes that are none, although it was durable".into();
-        return Err(corruption(file, offset, "an edit", found));
-    }
     let rest_bytes = bytes.len() - offset;
     if rest_bytes > EDIT_HEAD_BYTES + header.payload_bytes_max {
         let found = format!("{rest_bytes} bytes that are none, more than a torn write leaves");
