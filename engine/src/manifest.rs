@@ -35,6 +35,9 @@ mod current;
 pub(crate) mod edit;
 #[path = "manifest/format.rs"]
 mod format;
+#[cfg(feature = "test-util")]
+#[path = "manifest/fuzzing.rs"]
+pub mod fuzzing;
 #[path = "manifest/state.rs"]
 mod state;
 
@@ -325,6 +328,9 @@ fn lost(current: &Path, segment: &str) -> Error {
     Error::new(kind, context)
 }
 
+#[cfg(test)]
+#[path = "manifest/tests/real.rs"]
+mod real;
 #[cfg(all(test, feature = "test-util"))]
 #[path = "manifest/tests.rs"]
 mod tests;

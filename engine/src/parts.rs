@@ -107,6 +107,8 @@ pub(crate) mod public {
     pub use super::clock::{Clock, SystemClock};
     #[cfg(feature = "test-util")]
     pub use super::conformance;
+    #[cfg(all(feature = "test-util", feature = "wal"))]
+    pub use super::manifest::fuzzing;
     #[cfg(all(feature = "test-util", not(feature = "wal")))]
     pub use super::manual_clock::ManualClock;
     #[cfg(all(feature = "test-util", feature = "index", not(any(loom, shuttle))))]

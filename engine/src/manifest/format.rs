@@ -113,7 +113,7 @@ pub(super) fn encode_edit(out: &mut Vec<u8>, identity: &Identity, offset: u64, p
     out.extend_from_slice(payload);
 }
 
-fn edit_checksum(identity: &Identity, offset: u64, payload: &[u8]) -> u32 {
+pub(super) fn edit_checksum(identity: &Identity, offset: u64, payload: &[u8]) -> u32 {
     let checksum = crc32c::crc32c(&(payload.len() as u32).to_le_bytes());
     let checksum = crc32c::crc32c_append(checksum, &identity.uuid);
     let checksum = crc32c::crc32c_append(checksum, &offset.to_le_bytes());
@@ -146,13 +146,13 @@ pub(super) fn decode(
         offset = next;
     }
     if (offset as u64) < header.durable_bytes {
-        let found = "the end of the file".into();
-        return Err(corruption(file, offset, "an edit, which was durable", found));
+        let found = "none, and no write was under way".into();
+        return Err(corruption(file, offset, "an edit that was durable", found));
     }
     Ok(header)
 }
 
-fn decode_header(file: &Path, bytes: &[u8]) -> Result<Header> {
+pub(super) fn decode_header(file: &Path, bytes: &[u8]) -> Result<Header> {
     let damaged = |offset, expected: &str, found: String| corruption(file, offset, expected, found);
     let Some(header) = bytes.first_chunk::<HEADER_BYTES>() else {
         return Err(damaged(0, "a header of 64 bytes", format!("a file of {} bytes", bytes.len())));
@@ -222,10 +222,6 @@ fn valid_edit(header: &Header, bytes: &[u8], offset: usize) -> Option<Range<usiz
 
 /// Tells a torn last edit from damage.
 fn check_torn(file: &Path, header: &Header, bytes: &[u8], offset: usize) -> Result<()> {
-    if (offset as u64) < header.durable_bytes {
-        let found = "bytes that are none, although it was durable".into();
-        return Err(corruption(file, offset, "an edit", found));
-    }
     let rest_bytes = bytes.len() - offset;
     if rest_bytes > EDIT_HEAD_BYTES + header.payload_bytes_max {
         let found = format!("{rest_bytes} bytes that are none, more than a torn write leaves");

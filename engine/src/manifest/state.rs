@@ -55,21 +55,30 @@ impl ManifestState {
 
     /// Says what is wrong with an edit at this point, if something is.
     pub(super) fn check(&self, edit: &Edit) -> Result<(), String> {
-        let wrong = match edit {
+        match edit {
             Edit::KeyspaceCreated { id, name } => {
                 let is_known = self.keyspaces.contains_key(id) || self.names.contains(&**name);
-                is_known || *id == DEFAULT_KEYSPACE_ID || check_name(name).is_err()
+                let fits = !is_known && *id != DEFAULT_KEYSPACE_ID && check_name(name).is_ok();
+                ensure(fits, || format!("a new keyspace {id} {name:?}"))
             }
-            Edit::JobDone { added, retired, removed } => {
-                return self.check_job(added, retired, removed);
+            Edit::JobDone { added, retired, removed } => self.check_job(added, retired, removed),
+            Edit::NextCompacted { id } => {
+                ensure(*id >= COMPACTED_ID_MIN, || format!("{id:#x} as the next compacted segment"))
             }
-            Edit::NextCompacted { id } => *id < COMPACTED_ID_MIN,
-            Edit::HoldSet { name, .. } => name.is_empty() || name.len() > HOLD_NAME_BYTES_MAX,
-            Edit::HoldRemoved { name } => !self.holds.contains_key(name),
-            Edit::ImageAdded { number, .. } => self.images.contains_key(number),
-            Edit::ImageRemoved { number } => !self.images.contains_key(number),
-        };
-        if wrong { Err(format!("{edit:?}")) } else { Ok(()) }
+            Edit::HoldSet { name, .. } => {
+                let fits = (1..=HOLD_NAME_BYTES_MAX).contains(&name.len());
+                ensure(fits, || format!("a hold with a name of {} bytes", name.len()))
+            }
+            Edit::HoldRemoved { name } => {
+                ensure(self.holds.contains_key(name), || format!("the removal of hold {name:?}"))
+            }
+            Edit::ImageAdded { number, .. } => {
+                ensure(!self.images.contains_key(number), || format!("a new image {number}"))
+            }
+            Edit::ImageRemoved { number } => ensure(self.images.contains_key(number), || {
+                format!("the removal of image {number}")
+            }),
+        }
     }
 
     fn check_job(
@@ -83,20 +92,20 @@ impl ManifestState {
             let is_new = seen.insert(segment.id) && !self.compacted.contains_key(&segment.id);
             let is_sound =
                 segment.seq_min <= segment.seq_max && segment.tombstones <= segment.records;
-            if segment.id < COMPACTED_ID_MIN || !is_new || !is_sound {
-                return Err(format!("{segment:?}"));
-            }
+            ensure(segment.id >= COMPACTED_ID_MIN && is_new && is_sound, || {
+                format!("a new compacted segment {:#x}", segment.id)
+            })?;
         }
         for segment in retired {
             let is_new = seen.insert(segment.id) && !self.retired.contains_key(&segment.id);
-            if segment.id >= COMPACTED_ID_MIN || !is_new {
-                return Err(format!("{segment:?}"));
-            }
+            ensure(segment.id < COMPACTED_ID_MIN && is_new, || {
+                format!("the retirement of log segment {:#x}", segment.id)
+            })?;
         }
         for id in removed {
-            if !seen.insert(*id) || !self.compacted.contains_key(id) {
-                return Err(format!("the removal of compacted segment {id:#x}"));
-            }
+            ensure(seen.insert(*id) && self.compacted.contains_key(id), || {
+                format!("the removal of compacted segment {id:#x}")
+            })?;
         }
         Ok(())
     }
@@ -177,4 +186,8 @@ impl ManifestState {
         // At the end of the numbers the last one is given out again, and `check` refuses it.
         self.next_compacted_id = self.next_compacted_id.max(id.saturating_add(1));
     }
+}
+
+fn ensure(fits: bool, what: impl FnOnce() -> String) -> Result<(), String> {
+    if fits { Ok(()) } else { Err(what()) }
 }

@@ -1,12 +1,15 @@
 //! A manifest on the simulated file system: lives, damage, power cuts and faults.
 
 use std::collections::BTreeSet;
+use std::sync::Mutex;
 
 use cortenkv_wal::vfs::{DirEntry, SimVfs};
 
 use super::edit::{COMPACTED_ID_MIN, CompactedInfo, Hold, ImageInfo, RetiredLog};
 use super::format::COMPACTED_SEGMENTS;
 use super::*;
+use crate::catalog::Catalog;
+use crate::sync::lock;
 
 #[path = "tests/crash.rs"]
 mod crash;
@@ -264,4 +267,35 @@ fn a_lost_current_beside_compacted_segments_is_told() {
     image.insert(format!("{DIR}/8000000000000000.cseg"), vec![1]);
     let vfs: Arc<dyn Vfs> = Arc::new(SimVfs::from_image(image, 1));
     assert!(open(&vfs).unwrap_err().is_corruption());
+}
+
+// Keyspaces are created while jobs end: both note it in one manifest.
+#[test]
+fn keyspaces_and_jobs_are_noted_side_by_side() {
+    let sim = SimVfs::new(1);
+    let shared = Arc::new(Mutex::new(on(&sim)));
+    let catalog = Catalog::durable(Arc::clone(&shared), lock(&shared).state().keyspaces.clone());
+    std::thread::scope(|scope| {
+        for thread in 0..2 {
+            let catalog = &catalog;
+            scope.spawn(move || {
+                for number in 0..50 {
+                    catalog.create(&format!("shared {number}")).unwrap();
+                    catalog.create(&format!("of thread {thread}: {number}")).unwrap();
+                }
+            });
+        }
+        for log in 1..200 {
+            let mut manifest = lock(&shared);
+            let id = manifest.next_compacted_id();
+            manifest.commit(job([id], [log], [])).unwrap();
+        }
+    });
+    let state = lock(&shared).state().clone();
+    assert_eq!((state.keyspaces.len(), state.compacted.len()), (150, 199));
+    for (id, name) in &state.keyspaces {
+        assert_eq!(catalog.get(name).unwrap().1, *id);
+    }
+    drop((catalog, shared));
+    assert_eq!(on(&sim).state(), &state);
 }

@@ -63,6 +63,22 @@ impl Sample {
     }
 }
 
+/// A manifest of format 1.1 with every kind of edit, in hexadecimal digits.
+const GOLDEN_1_1: &str = include_str!("../../../tests/golden/manifest-1.1.hex");
+
+fn unhex(text: &str) -> Vec<u8> {
+    let digits = text.split_whitespace();
+    digits.map(|digits| u8::from_str_radix(digits, 16).unwrap()).collect()
+}
+
+#[test]
+fn golden_todays_writer_makes_the_manifest_of_format_1_1() {
+    let sample = sample();
+    let hex: Vec<String> = sample.bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    let lines: Vec<String> = hex.chunks(32).map(|line| line.join(" ")).collect();
+    assert!(unhex(GOLDEN_1_1) == sample.bytes, "the format changed:\n{}", lines.join("\n"));
+}
+
 #[test]
 fn an_intact_manifest_reads_back() {
     let sample = sample();
