@@ -78,7 +78,9 @@ mod sync;
 pub use back_pressure::BackPressure;
 pub use clock::{Clock, SystemClock};
 pub use job::{Job, Progress, Report, Stage};
-pub use liveness::{Counts, LivenessTable, Origin, RecordInfo, SegmentCounts, Totals};
+pub use liveness::{
+    Counts, LivenessTable, Origin, RecordInfo, SegmentCounts, SegmentLiveness, Totals,
+};
 pub use metrics::CompactionStats;
 pub use pacer::{Pacer, TokenBucket, Unpaced};
 pub use pool::{

@@ -7,7 +7,7 @@
 //! | kind | edit | fields (bytes) | since |
 //! |---|---|---|---|
 //! | 1 | keyspace created | id (4), name | 1.0 |
-//! | 2 | job done | three counts (4 each), then as many compacted segments (57 each), retired log segments (32 each), ids of removed compacted segments (8 each) | 1.1 |
+//! | 2 | job done | three counts (4 each), then as many compacted segments (57 each), retired log segments (48 each), ids of removed compacted segments (8 each) | 1.1 |
 //! | 3 | next compacted id | id (8) | 1.1 |
 //! | 4 | hold set | seq (8), bytes_max (8), name | 1.1 |
 //! | 5 | hold removed | name | 1.1 |
@@ -16,13 +16,15 @@
 //! | 129 | image removed | number (8) | 1.1 |
 //!
 //! Compacted segment: id (8), bytes_stored (8), bytes_logical (8), records (8), tombstones (8), seq_min (8), seq_max
-//! (8), age class (1). Retired log segment: id (8), predecessor (8), end_stored (4), end_logical (4), last_seq (8).
+//! (8), age class (1). A retired log segment is in the form of the log (`RetiredSegment::to_bytes`).
 //!
 //! # Invariants
 //! - One job is one edit, so a crash leaves all of it or nothing.
 //! - Kinds from 128 on are passed over by who does not know them: they speak of derived data, which is made again. Any
 //!   other unknown kind forbids opening.
 //! - Jobs need the feature `COMPACTED_SEGMENTS` in the header: who does not know it would open the log without them.
+
+use cortenkv_wal::RetiredSegment;
 
 use super::format::COMPACTED_SEGMENTS;
 use crate::record::{KeyspaceId, SeqNo};
@@ -57,19 +59,6 @@ pub(crate) struct CompactedInfo {
     pub(crate) age_class: u8,
 }
 
-/// A segment of the log that nothing lives in any more. The chain of the log still goes through it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct RetiredLog {
-    pub(crate) id: u64,
-    /// The segment before it in the chain.
-    pub(crate) predecessor: u64,
-    /// Where its last frame ends in the file.
-    pub(crate) end_stored: u32,
-    /// Where its last frame ends before compression.
-    pub(crate) end_logical: u32,
-    pub(crate) last_seq: SeqNo,
-}
-
 /// What an image of the index is checked against.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct ImageInfo {
@@ -98,7 +87,7 @@ pub(crate) enum Edit {
     /// A whole compaction job: what it wrote, and what has no live record left because of it.
     JobDone {
         added: Vec<CompactedInfo>,
-        retired: Vec<RetiredLog>,
+        retired: Vec<RetiredSegment>,
         /// Compacted segments that go.
         removed: Vec<u64>,
     },
@@ -157,7 +146,7 @@ impl Edit {
                     out.extend_from_slice(&(count as u32).to_le_bytes());
                 }
                 added.iter().for_each(|segment| encode_compacted(&mut out, segment));
-                retired.iter().for_each(|segment| encode_retired(&mut out, segment));
+                retired.iter().for_each(|segment| out.extend_from_slice(&segment.to_bytes()));
                 put_numbers(&mut out, removed);
             }
             Edit::NextCompacted { id } => {
@@ -219,13 +208,6 @@ fn encode_compacted(out: &mut Vec<u8>, segment: &CompactedInfo) {
     out.push(segment.age_class);
 }
 
-fn encode_retired(out: &mut Vec<u8>, segment: &RetiredLog) {
-    put_numbers(out, &[segment.id, segment.predecessor]);
-    out.extend_from_slice(&segment.end_stored.to_le_bytes());
-    out.extend_from_slice(&segment.end_logical.to_le_bytes());
-    put_numbers(out, &[segment.last_seq]);
-}
-
 /// What of a payload is still to be read.
 struct Fields<'a>(&'a [u8]);
 
@@ -277,14 +259,8 @@ impl Fields<'_> {
         })
     }
 
-    fn retired(&mut self) -> Option<RetiredLog> {
-        Some(RetiredLog {
-            id: self.number()?,
-            predecessor: self.number()?,
-            end_stored: self.short_number()?,
-            end_logical: self.short_number()?,
-            last_seq: self.number()?,
-        })
+    fn retired(&mut self) -> Option<RetiredSegment> {
+        self.take().map(|bytes| RetiredSegment::from_bytes(&bytes))
     }
 
     fn hold_set(&mut self) -> Option<Edit> {

@@ -7,7 +7,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::edit::{COMPACTED_ID_MIN, CompactedInfo, Edit, Hold, ImageInfo, RetiredLog};
+use cortenkv_wal::RetiredSegment;
+
+use super::edit::{COMPACTED_ID_MIN, CompactedInfo, Edit, Hold, ImageInfo};
 use super::format::COMPACTED_SEGMENTS;
 use crate::catalog::{DEFAULT_KEYSPACE_ID, check_name};
 use crate::record::KeyspaceId;
@@ -24,7 +26,7 @@ pub(crate) struct ManifestState {
     /// Live compacted segments.
     pub(crate) compacted: BTreeMap<u64, CompactedInfo>,
     /// Log segments whose files go, or went; the log needs to know them while the chain leads through them.
-    pub(crate) retired: BTreeMap<u64, RetiredLog>,
+    pub(crate) retired: BTreeMap<u64, RetiredSegment>,
     pub(crate) images: BTreeMap<u64, ImageInfo>,
     pub(crate) holds: BTreeMap<String, Hold>,
     /// Those of `keyspaces`.
@@ -84,7 +86,7 @@ impl ManifestState {
     fn check_job(
         &self,
         added: &[CompactedInfo],
-        retired: &[RetiredLog],
+        retired: &[RetiredSegment],
         removed: &[u64],
     ) -> Result<(), String> {
         let mut seen = BTreeSet::new();
@@ -160,7 +162,7 @@ impl ManifestState {
             let (retired, removed) = (Vec::new(), Vec::new());
             edits.push(Edit::JobDone { added: added.to_vec(), retired, removed });
         }
-        let retired: Vec<RetiredLog> = self.retired.values().copied().collect();
+        let retired: Vec<RetiredSegment> = self.retired.values().copied().collect();
         for retired in retired.chunks(JOB_SEGMENTS_MAX) {
             let (added, removed) = (Vec::new(), Vec::new());
             edits.push(Edit::JobDone { added, retired: retired.to_vec(), removed });

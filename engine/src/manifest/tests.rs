@@ -3,9 +3,10 @@
 use std::collections::BTreeSet;
 use std::sync::Mutex;
 
+use cortenkv_wal::RetiredSegment;
 use cortenkv_wal::vfs::{DirEntry, SimVfs};
 
-use super::edit::{COMPACTED_ID_MIN, CompactedInfo, Hold, ImageInfo, RetiredLog};
+use super::edit::{COMPACTED_ID_MIN, CompactedInfo, Hold, ImageInfo};
 use super::format::COMPACTED_SEGMENTS;
 use super::*;
 use crate::catalog::Catalog;
@@ -48,15 +49,11 @@ fn compacted(id: u64) -> CompactedInfo {
     }
 }
 
-fn retired(id: u64) -> RetiredLog {
-    let (end_stored, end_logical) = (16_000 + id as u32, 17_000);
-    RetiredLog {
-        id,
-        predecessor: id.saturating_sub(1),
-        end_stored,
-        end_logical,
-        last_seq: id % 1000,
-    }
+fn retired(id: u64) -> RetiredSegment {
+    let mut bytes = [0; RetiredSegment::BYTES];
+    bytes[..8].copy_from_slice(&id.to_le_bytes());
+    bytes[8..].iter_mut().zip(id as u8..).for_each(|(byte, n)| *byte = n);
+    RetiredSegment::from_bytes(&bytes)
 }
 
 fn job(

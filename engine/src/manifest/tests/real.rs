@@ -1,8 +1,9 @@
 //! A manifest on the real file system, also in builds without the simulated one.
 
+use cortenkv_wal::RetiredSegment;
 use cortenkv_wal::vfs::OsVfs;
 
-use super::edit::{COMPACTED_ID_MIN, RetiredLog};
+use super::edit::COMPACTED_ID_MIN;
 use super::*;
 
 #[test]
@@ -17,11 +18,9 @@ fn a_manifest_lives_in_a_real_directory() {
         assert!(expected.is_none_or(|state| *manifest.state() == state));
         manifest.renew().unwrap();
         assert_eq!(manifest.next_compacted_id(), COMPACTED_ID_MIN + opening);
-        let ends = (7, 7, 1);
-        let (end_stored, end_logical, last_seq) = ends;
-        let id = opening + 1;
-        let retired =
-            vec![RetiredLog { id, predecessor: opening, end_stored, end_logical, last_seq }];
+        let mut bytes = [0; RetiredSegment::BYTES];
+        bytes[0] = opening as u8 + 1;
+        let retired = vec![RetiredSegment::from_bytes(&bytes)];
         manifest.commit(Edit::JobDone { added: vec![], retired, removed: vec![] }).unwrap();
         manifest.create_keyspace(&format!("keyspace {opening}")).unwrap();
         manifest.forget_retired(&[opening]);
