@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use common::{Injected, ManualClock, MemoryStore};
 use cortenkv_compaction::{
-    AgeClass, Chain, Greedy, Job, Limits, Never, Progress, Reason, Scheduler, SchedulerOptions,
-    Stage, Step, Strategy, TokenBucket, Unpaced, Work,
+    AgeClass, Chain, Choice, Greedy, Job, Limits, Never, Progress, Reason, Scheduler,
+    SchedulerOptions, SegmentStats, Stage, Step, Strategy, TokenBucket, Unpaced, Work,
 };
 
 fn eager() -> Limits {
@@ -304,4 +304,27 @@ fn a_victim_named_twice_is_a_panic() {
     let store = updated_store();
     let victims = vec![store.stats()[0]; 2];
     Job::new(store, victims, Reason::Manual, eager(), Arc::new(Unpaced));
+}
+
+#[test]
+fn a_strategy_that_is_never_satisfied_does_not_wear_out_the_disk() {
+    /// Rewrites the oldest segment, whatever it holds.
+    struct Restless;
+    impl Strategy for Restless {
+        fn pick(&self, segments: &[SegmentStats], _: &Limits) -> Choice {
+            let oldest = segments.iter().find(|segment| segment.sealed);
+            oldest.map_or(Choice::Nothing, |segment| Choice::Compact {
+                segments: vec![segment.id],
+                reason: Reason::Garbage,
+            })
+        }
+    }
+    let store = Arc::new(MemoryStore::default());
+    (0..40u8).for_each(|n| store.put(&[n], b"never overwritten"));
+    store.seal_active();
+    let scheduler = scheduler(&store, Restless);
+    assert_eq!(scheduler.compact().expect("nothing fails").jobs, 4);
+    let mut compactor = scheduler.compactor();
+    while compactor.step() == Ok(Step::Again) {}
+    assert_eq!(scheduler.stats().jobs, 8, "it waits after a few, and then tries again");
 }

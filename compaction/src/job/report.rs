@@ -80,7 +80,8 @@ impl Report {
         self.input_bytes.saturating_sub(self.copied_bytes)
     }
 
-    /// True if the store is neither smaller nor in fewer pieces: the strategy or the store's numbers were wrong.
+    /// True if the store is neither smaller nor in fewer pieces. That may happen, as when the large values of two small
+    /// segments part from the others, but not again and again.
     pub fn is_fruitless(&self) -> bool {
         self.freed_bytes() == 0 && self.outputs >= self.victims.len()
     }

@@ -8,7 +8,11 @@ use crate::job::{Progress, Report, Stage};
 use crate::pacer::Unpaced;
 use crate::pool::{Step, Work, WorkError};
 use crate::store::SegmentStore;
-use crate::strategy::Limits;
+use crate::strategy::{Limits, Reason};
+
+// LIMIT: jobs in a row that may be of no use. More of them mean that the store's numbers are wrong, and going on at full
+// speed would wear out the disk for nothing.
+const FRUITLESS_MAX: u32 = 4;
 
 /// The sums of some jobs.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -51,6 +55,8 @@ pub struct Compactor<S: SegmentStore> {
     limits: Option<Limits>,
     job: Option<LeasedJob<S>>,
     attempts: u32,
+    /// Jobs in a row that were of no use.
+    fruitless: u32,
     done: Summary,
 }
 
@@ -63,7 +69,7 @@ impl<S: SegmentStore> fmt::Debug for Compactor<S> {
 
 impl<S: SegmentStore> Compactor<S> {
     pub(super) fn new(shared: Arc<Shared<S>>, limits: Option<Limits>) -> Self {
-        Compactor { shared, limits, job: None, attempts: 0, done: Summary::default() }
+        Compactor { shared, limits, job: None, attempts: 0, fruitless: 0, done: Summary::default() }
     }
 
     pub(super) fn with_job(shared: Arc<Shared<S>>, job: LeasedJob<S>) -> Self {
@@ -124,11 +130,13 @@ impl<S: SegmentStore> Compactor<S> {
         self.shared.metrics.done(report);
         self.done.add(report);
         self.job = None;
-        if report.is_fruitless() {
-            // Something is wrong with the numbers. Going on at full speed would wear out the disk for nothing.
-            return Step::Wait(self.shared.options.poll_interval);
+        let is_fruitless = report.is_fruitless() && report.reason != Reason::Manual;
+        self.fruitless = if is_fruitless { self.fruitless + 1 } else { 0 };
+        if self.fruitless < FRUITLESS_MAX {
+            return Step::Again;
         }
-        Step::Again
+        self.fruitless = 0;
+        Step::Wait(self.shared.options.poll_interval)
     }
 
     /// Gives the job up, or leaves it to whoever looks for work next if it is published.
