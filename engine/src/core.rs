@@ -164,6 +164,7 @@ impl Core {
         if self.closed.swap(true, AcqRel) {
             return Ok(());
         }
+        self.compaction.stop();
         self.background.stop();
         self.log.close()?;
         // The log is whole; but after a failure outside it (of the manifest, say) nobody is told that all went well.
@@ -176,17 +177,20 @@ impl Core {
     /// The address of a record, for the index.
     #[inline]
     pub(crate) fn address_of(&self, location: Location) -> Result<Address> {
-        self.slots.address(location, |id| self.mount(id), |_| {})
+        self.slots.address(location, |id, slot| self.mount(id, slot), |_| {})
     }
 
     /// As [`Core::address_of`], for a record that is new: it is counted as live.
     #[inline]
     pub(crate) fn enter(&self, record: &RecordRef<'_>) -> Result<Address> {
         let count = |mounted: &Mounted| mounted.liveness.add(record.footprint());
-        self.slots.address(record.location, |id| self.mount(id), count)
+        self.slots.address(record.location, |id, slot| self.mount(id, slot), count)
     }
 
-    fn mount(&self, id: u64) -> Result<Mounted> {
+    fn mount(&self, id: u64, slot: u16) -> Result<Mounted> {
+        // What is known of the segment that stood there before.
+        self.index.begin_slot(slot);
+        self.compaction.notify();
         let liveness = self.compaction.liveness(id);
         self.log.segment(id).map(|segment| Mounted { segment, liveness })
     }

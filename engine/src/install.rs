@@ -101,11 +101,7 @@ impl Installer {
 }
 
 impl ReplayTable {
-    fn absorb<'a>(
-        &mut self,
-        records: impl Iterator<Item = RecordRef<'a>>,
-        liveness: &Liveness,
-    ) {
+    fn absorb<'a>(&mut self, records: impl Iterator<Item = RecordRef<'a>>, liveness: &Liveness) {
         for record in records {
             let offered = (record.rank(), record.footprint());
             liveness.add(offered.0.location.segment, offered.1);

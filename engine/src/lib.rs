@@ -81,7 +81,7 @@ pub use pinned::PinnedValue;
 pub use read::Entry;
 pub use record::SeqNo;
 pub use scan::{Keys, Scan};
-pub use stats::{Build, OpenReport, Progress, Stats};
+pub use stats::{Build, CompactionReport, CompactionStats, OpenReport, Progress, Stats};
 pub use storage_engine::StorageEngine;
 pub use ticket::Ticket;
 pub use write::{COMMIT_BYTES_MAX, KEY_BYTES_MAX, RECORD_OVERHEAD_BYTES, VALUE_BYTES_MAX};

@@ -102,14 +102,12 @@ impl Manifest {
     }
 
     /// Gives out an id for a compacted segment; none is given out twice.
-    #[cfg_attr(not(test), expect(dead_code, reason = "compaction jobs call it"))]
     pub(crate) fn next_compacted_id(&mut self) -> u64 {
         self.state.take_compacted_id()
     }
 
     /// Log segments that the log no longer needs to know. The next manifest is without them; until then a crash brings
     /// them back, which does no harm.
-    #[cfg_attr(not(test), expect(dead_code, reason = "compaction jobs call it"))]
     pub(crate) fn forget_retired(&mut self, ids: &[u64]) {
         for id in ids {
             self.state.retired.remove(id);

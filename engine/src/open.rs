@@ -14,7 +14,7 @@ use crate::install::{Installer, ReplayTable};
 use crate::log::{Log, Opened};
 use crate::memory_log::MemoryLog;
 use crate::options::{Compression, Durability, Options};
-use crate::parts::{Clock, Index, RunFiles, open_durable};
+use crate::parts::{Clock, Compaction, Index, Liveness, RunFiles, open_durable};
 use crate::stats::{OpenReport, Progress};
 
 /// The options of an opening; made by [`Db::builder`]. Of two settings of one thing the last wins.
@@ -136,9 +136,10 @@ impl Builder {
         self
     }
 
-    /// Compaction in the background. This version has none: `true` is `Unsupported`.
+    /// Whether segments that fill with garbage are rewritten in the background, as they are unless this says `false`: then
+    /// [`Db::compact`] and [`Db::step`] do it.
     pub fn async_compaction(mut self, on: bool) -> Self {
-        self.options.async_compaction = on;
+        self.options.async_compaction = Some(on);
         self
     }
 
@@ -201,20 +202,22 @@ fn open_in_memory(options: Options) -> Result<Db> {
     let log = Log::Memory(MemoryLog::new(Arc::clone(&installer)));
     // Nothing of it leaves the process, so any seed does; with a fixed one runs repeat.
     let index = Index::new(0, &options.index, 0, RunFiles::in_memory())?;
-    let core = Core::new(log, index, Catalog::in_memory(), options);
+    let core = Core::new(log, index, Catalog::in_memory(), Compaction::none(), options);
     go_live(core, &installer, OpenReport { created: true, ..OpenReport::default() })
 }
 
 fn open_on_disk(dir: &Path, options: Options) -> Result<Db> {
-    let installer = Arc::new(Installer::default());
+    let liveness = Liveness::default();
+    let installer = Arc::new(Installer::new(liveness.clone()));
     let Opened { log, manifest, keyspaces, hash_seed, report } =
         open_durable(dir, &options, &installer)?;
+    let compaction = Compaction::new(liveness, Arc::clone(&manifest));
     let catalog = Catalog::durable(manifest, keyspaces);
     check_keyspaces(dir, &catalog, &installer)?;
     let keys = installer.with_replayed(ReplayTable::len);
     let runs = RunFiles::open(&options.platform, dir);
     let index = Index::new(hash_seed, &options.index, keys, runs)?;
-    let core = Core::new(Log::Durable(log), index, catalog, options);
+    let core = Core::new(Log::Durable(log), index, catalog, compaction, options);
     let db = go_live(core, &installer, report)?;
     // An index that could not take every record would answer "not there" for the rest.
     db.core().check_writable()?;
@@ -256,5 +259,6 @@ fn go_live(core: Core, installer: &Installer, mut report: OpenReport) -> Result<
     if !db.core().options.manual && db.core().index.has_background_work() {
         background::start(db.core())?;
     }
+    db.core().compaction.start(db.core())?;
     Ok(db)
 }

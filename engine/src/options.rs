@@ -209,8 +209,9 @@ pub(crate) struct Options {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) progress: Option<ProgressFn>,
     pub(crate) index: IndexOptions,
+    /// `None`: in the background where the build can.
+    pub(crate) async_compaction: Option<bool>,
     /// Options of parts that no build has so far; [`Options::validate`] refuses them by name.
-    pub(crate) async_compaction: bool,
     pub(crate) write_back_cache: bool,
     pub(crate) cache_capacity_bytes: u64,
     pub(crate) memory_budget_bytes: u64,
@@ -233,7 +234,7 @@ impl Default for Options {
             clock: Arc::new(parts::SystemClock),
             progress: None,
             index: IndexOptions::default(),
-            async_compaction: false,
+            async_compaction: None,
             write_back_cache: false,
             cache_capacity_bytes: 0,
             memory_budget_bytes: 0,
@@ -261,8 +262,8 @@ impl Options {
                 )));
             }
         }
+        parts::check_compaction(self)?;
         let absent = [
-            ("async_compaction", self.async_compaction),
             ("write_back_cache", self.write_back_cache),
             ("cache_capacity", self.cache_capacity_bytes != 0),
             ("memory_budget", self.memory_budget_bytes != 0),

@@ -8,6 +8,7 @@
 //! | clock | that of `cortenkv-wal` | `parts/clock.rs`, the same by name and shape |
 //! | index | `glue/index.rs` over `cortenkv-index`, `glue/slot_cell.rs` | `parts/tree_index.rs`, a sorted map of whole keys; `parts/slot_cell.rs` |
 //! | key order | `glue/ordered.rs`, `owner.rs`, `dead.rs` (`ordered`) | `parts/no_order.rs` when `index` is on: scans answer `Unsupported` |
+//! | compaction | `glue/compaction.rs`, `glue/directory.rs` (`compaction` and `wal`) | `parts/no_compaction.rs`: files only grow |
 //! | files of key runs | `glue/run_files.rs` (`ordered` and `wal`) | `parts/ram_runs.rs`, runs in memory; `parts/no_runs.rs`, none |
 //!
 //! The log in memory (`memory_log.rs`) is part of every build.
@@ -45,6 +46,21 @@ mod index;
 #[cfg(not(feature = "index"))]
 #[path = "parts/tree_index.rs"]
 mod index;
+
+#[cfg(all(feature = "compaction", feature = "wal"))]
+#[path = "glue/compaction.rs"]
+mod compaction;
+#[cfg(not(all(feature = "compaction", feature = "wal")))]
+#[path = "parts/no_compaction.rs"]
+mod compaction;
+#[cfg(all(feature = "compaction", feature = "wal"))]
+#[path = "glue/directory.rs"]
+mod directory;
+#[cfg(all(feature = "compaction", feature = "wal", feature = "index"))]
+use cortenkv_index as grace;
+#[cfg(all(feature = "compaction", feature = "wal", not(feature = "index")))]
+#[path = "parts/no_grace.rs"]
+mod grace;
 
 #[cfg(feature = "index")]
 #[path = "glue/slot_cell.rs"]
@@ -90,6 +106,7 @@ pub(crate) mod bugs;
 pub mod conformance;
 
 pub(crate) use clock::{Clock, SystemClock};
+pub(crate) use compaction::{Compaction, Liveness, SegmentLiveness, check_compaction};
 pub(crate) use durable::{DurableLog, Manifest, Platform, open_durable};
 #[cfg(not(feature = "index"))]
 pub(crate) use index::KeyWalk;
@@ -97,10 +114,8 @@ pub(crate) use index::{Index, pin, prefetch};
 #[cfg(feature = "index")]
 pub(crate) use ordered::KeyWalk;
 pub(crate) use runs::RunFiles;
-pub(crate) use segment::{DurableSegment, PinnedBytes};
-#[cfg(test)]
-pub(crate) use slot_cell::REUSES_SLOTS;
-pub(crate) use slot_cell::{Grace, SlotCell};
+pub(crate) use segment::{DurableSegment, PinnedBytes, stored_bytes};
+pub(crate) use slot_cell::SlotCell;
 
 /// What users see of the parts.
 pub(crate) mod public {

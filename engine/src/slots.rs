@@ -8,7 +8,7 @@
 //! [`SlotTable::with`] takes no lock and touches no count that readers share: a page, which is made once, and a cell. What
 //! it shows stays readable until it returns. Assigning and retiring slots takes a mutex, once per segment.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::{Acquire, Release};
 use std::sync::{Mutex, OnceLock};
@@ -16,7 +16,7 @@ use std::sync::{Mutex, OnceLock};
 use crate::address::{Address, Location, SLOTS_MAX};
 use crate::error::{Error, Result};
 use crate::log::LogSegment;
-use crate::parts::{Grace, SegmentLiveness, SlotCell};
+use crate::parts::{SegmentLiveness, SlotCell};
 use crate::sync::lock;
 
 const PAGE_SLOTS: usize = 256;
@@ -36,17 +36,15 @@ pub(crate) struct SlotTable {
     pages: Box<[OnceLock<Page>]>,
     /// The slot assigned last: nearly every record that is installed lies in its segment.
     newest: AtomicUsize,
-    book: Mutex<Book>,
+    pub(crate) book: Mutex<Book>,
 }
 
 #[derive(Default)]
-struct Book {
-    assigned: HashMap<u64, u16>,
+pub(crate) struct Book {
+    pub(crate) assigned: HashMap<u64, u16>,
     /// Slots that were never given out start here.
     unused: usize,
-    free: Vec<u16>,
-    /// Emptied slots that readers may still know of.
-    leaving: VecDeque<(Grace, Vec<u16>)>,
+    pub(crate) free: Vec<u16>,
 }
 
 impl SlotTable {
@@ -63,7 +61,7 @@ impl SlotTable {
     pub(crate) fn address(
         &self,
         location: Location,
-        mount: impl FnOnce(u64) -> Result<Mounted>,
+        mount: impl FnOnce(u64, u16) -> Result<Mounted>,
         note: impl Fn(&Mounted),
     ) -> Result<Address> {
         // ORDERING: Acquire, pairs with the store in `assign`; the cell publishes itself.
@@ -84,13 +82,13 @@ impl SlotTable {
     }
 
     #[cold]
-    fn assign(&self, id: u64, mount: impl FnOnce(u64) -> Result<Mounted>) -> Result<u16> {
+    fn assign(&self, id: u64, mount: impl FnOnce(u64, u16) -> Result<Mounted>) -> Result<u16> {
         let mut book = lock(&self.book);
         if let Some(&slot) = book.assigned.get(&id) {
             return Ok(slot);
         }
-        let mounted = mount(id)?;
         let slot = book.take_slot()?;
+        let mounted = mount(id, slot).inspect_err(|_| book.free.push(slot))?;
         let page = self.pages[usize::from(slot) / PAGE_SLOTS]
             .get_or_init(|| (0..PAGE_SLOTS).map(|_| SlotCell::empty()).collect());
         page[usize::from(slot) % PAGE_SLOTS].set(Some(mounted));
@@ -108,7 +106,7 @@ impl SlotTable {
     }
 
     #[inline]
-    fn cell(&self, slot: usize) -> Option<&SlotCell<Mounted>> {
+    pub(crate) fn cell(&self, slot: usize) -> Option<&SlotCell<Mounted>> {
         Some(&self.pages[slot / PAGE_SLOTS].get()?[slot % PAGE_SLOTS])
     }
 
@@ -116,36 +114,6 @@ impl SlotTable {
     pub(crate) fn location(&self, address: Address) -> Option<Location> {
         let segment = self.with(address, |mounted| mounted.segment.id())?;
         Some(Location { segment, offset: address.offset() })
-    }
-
-    /// Takes segments out of their slots: addresses lead to nothing from now on. The slots are given out again by a later
-    /// [`SlotTable::reuse`].
-    pub(crate) fn retire(&self, ids: &[u64]) {
-        let mut book = lock(&self.book);
-        let slots: Vec<u16> = ids.iter().filter_map(|id| book.assigned.remove(id)).collect();
-        for slot in &slots {
-            if let Some(cell) = self.cell(usize::from(*slot)) {
-                cell.set(None);
-            }
-        }
-        if !slots.is_empty() {
-            book.leaving.push_back((Grace::begin(), slots));
-        }
-    }
-
-    /// Gives out again the slots that no reader can know of any more; `forget` is told of each before.
-    pub(crate) fn reuse(&self, mut forget: impl FnMut(u16)) {
-        let mut book = lock(&self.book);
-        while book.leaving.front().is_some_and(|(grace, _)| grace.is_over()) {
-            let Some((_, slots)) = book.leaving.pop_front() else { return };
-            slots.iter().for_each(|slot| forget(*slot));
-            book.free.extend(slots);
-        }
-    }
-
-    /// True while emptied slots wait for readers.
-    pub(crate) fn is_waiting(&self) -> bool {
-        !lock(&self.book).leaving.is_empty()
     }
 }
 
@@ -169,10 +137,11 @@ impl Book {
 mod tests {
     use super::*;
     use crate::address::{OFFSET_BITS, UNIT_BYTES};
+    use crate::parts::Compaction;
 
     fn at(table: &SlotTable, segment: u64, offset: u32) -> Result<Address> {
-        let mounted = |id| {
-            let (segment, liveness) = (LogSegment::Memory(id), SegmentLiveness::none());
+        let mounted = |id, _| {
+            let (segment, liveness) = (LogSegment::Memory(id), Compaction::none().liveness(id));
             Ok(Mounted { segment, liveness })
         };
         table.address(Location { segment, offset }, mounted, |_| {})
@@ -206,33 +175,8 @@ mod tests {
     fn a_segment_that_cannot_be_opened_takes_no_slot() {
         let table = SlotTable::new();
         let first = Location { segment: 1, offset: 0 };
-        assert!(table.address(first, |_| Err(Error::invalid("gone")), |_| {}).is_err());
+        assert!(table.address(first, |_, _| Err(Error::invalid("gone")), |_| {}).is_err());
         assert!(table.location(Address::new(0, 0)).is_none());
         assert_eq!(at(&table, 2, 0).unwrap().slot(), 0);
-    }
-
-    // Rule 10.
-    #[test]
-    fn a_retired_segment_is_gone_at_once_and_its_slot_comes_back_after_the_readers() {
-        let table = SlotTable::new();
-        let [old, kept] =
-            [1, 2].map(|segment| table.address(Location { segment, offset: 0 }, open).unwrap());
-        let pin = crate::parts::pin();
-        table.retire(&[1, 9]);
-        assert!(table.location(old).is_none() && table.location(kept).is_some());
-        let mut told = Vec::new();
-        (0..100).for_each(|_| table.reuse(|slot| told.push(slot)));
-        let _ = pin;
-        assert!(told.is_empty() && table.is_waiting());
-        drop(pin);
-        let next = |segment| at(&table, segment, 0).unwrap().slot();
-        assert_eq!(next(3), 2, "not in the place of the old one");
-        if crate::parts::REUSES_SLOTS {
-            assert!((0..1_000_000).any(|_| {
-                table.reuse(|slot| told.push(slot));
-                !told.is_empty()
-            }));
-            assert_eq!((told, next(4)), (vec![old.slot() as u16], old.slot()));
-        }
     }
 }

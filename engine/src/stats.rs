@@ -56,6 +56,8 @@ pub struct Stats {
     pub pinned_bytes: u64,
     /// The log.
     pub log: LogStats,
+    /// Compaction.
+    pub compaction: CompactionStats,
     /// How the database was opened.
     pub open: OpenReport,
 }
@@ -110,6 +112,52 @@ impl IndexStats {
     pub fn memory_bytes(&self) -> u64 {
         self.point_bytes + self.order_bytes + self.dead_bits_bytes
     }
+}
+
+/// The figures of compaction since the opening; all 0 for a database in memory and in a build without it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
+pub struct CompactionStats {
+    /// Jobs that were finished.
+    pub jobs: u64,
+    /// Jobs that were given up because they failed again and again.
+    pub jobs_given_up: u64,
+    /// Steps of jobs that failed.
+    pub failures: u64,
+    /// Bytes of the records that finished jobs have read.
+    pub bytes_read: u64,
+    /// Bytes of the records that they have written.
+    pub bytes_written: u64,
+    /// Segments, those of the log included.
+    pub segments: u64,
+    /// Segments that were given up.
+    pub segments_retired: u64,
+    /// Segments that were written.
+    pub segments_written: u64,
+    /// Bytes of all records in all segments.
+    pub record_bytes: u64,
+    /// Bytes of those that live: the newest of each key, tombstones included.
+    pub live_bytes: u64,
+    /// Bytes of garbage beyond what is good enough.
+    pub debt_bytes: u64,
+}
+
+/// What a call of [`Db::compact`](crate::Db::compact) did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
+pub struct CompactionReport {
+    /// Jobs that were done.
+    pub jobs: u64,
+    /// Segments that were given up.
+    pub segments_retired: u64,
+    /// Segments that were written.
+    pub segments_written: u64,
+    /// Bytes of the records that were read.
+    pub bytes_read: u64,
+    /// Bytes of the records that were written.
+    pub bytes_written: u64,
 }
 
 /// The figures of the log since it was opened, or since `Db::reset_stats`. In memory all that concerns the disk is 0.

@@ -285,6 +285,11 @@ impl Wal {
         self.handle.close()
     }
 
+    /// The directory of the log.
+    pub fn dir(&self) -> &Path {
+        &self.handle.core.space.dir
+    }
+
     pub(crate) fn core(&self) -> &SharedCore {
         &self.handle.core
     }

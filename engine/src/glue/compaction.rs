@@ -30,6 +30,7 @@ use cortenkv_compaction::{
     SchedulerOptions, Step, WorkQueue, WorkerPool,
 };
 
+use crate::catalog::SharedManifest;
 use crate::core::Core;
 use crate::error::{Error, ErrorKind, Result};
 use crate::options::Options;
@@ -65,10 +66,6 @@ impl Liveness {
 }
 
 impl SegmentLiveness {
-    pub(crate) fn none() -> Self {
-        SegmentLiveness(None)
-    }
-
     /// See [`Liveness::add`].
     #[inline]
     pub(crate) fn add(&self, footprint: Footprint) {
@@ -99,7 +96,7 @@ fn info(footprint: Footprint) -> RecordInfo {
 /// The compaction of one database.
 pub(crate) struct Compaction {
     /// `None` for a database in memory.
-    liveness: Option<Liveness>,
+    files: Option<(Liveness, SharedManifest)>,
     running: OnceLock<Running>,
 }
 
@@ -114,17 +111,17 @@ struct Running {
 
 impl Compaction {
     pub(crate) fn none() -> Self {
-        Compaction { liveness: None, running: OnceLock::new() }
+        Compaction { files: None, running: OnceLock::new() }
     }
 
-    pub(crate) fn new(liveness: Liveness) -> Self {
-        Compaction { liveness: Some(liveness), running: OnceLock::new() }
+    pub(crate) fn new(liveness: Liveness, manifest: SharedManifest) -> Self {
+        Compaction { files: Some((liveness, manifest)), running: OnceLock::new() }
     }
 
     /// The counters of a segment.
     pub(crate) fn liveness(&self, segment: u64) -> SegmentLiveness {
-        let counters = |liveness: &Liveness| liveness.0.segment(segment, Origin::default());
-        SegmentLiveness(self.liveness.as_ref().map(counters))
+        let files = self.files.as_ref();
+        SegmentLiveness(files.map(|(liveness, _)| liveness.0.segment(segment, Origin::default())))
     }
 
     /// Begins to compact a database that has gone live.
@@ -132,8 +129,9 @@ impl Compaction {
     /// # Errors
     /// `Io` when the system has no thread to give.
     pub(crate) fn start(&self, core: &Arc<Core>) -> Result<()> {
-        let Some(liveness) = &self.liveness else { return Ok(()) };
-        let store = Arc::new(Store::new(core, Arc::clone(&liveness.0)));
+        let Some((liveness, manifest)) = &self.files else { return Ok(()) };
+        let (liveness, manifest) = (Arc::clone(&liveness.0), Arc::clone(manifest));
+        let store = Arc::new(Store::open(core, liveness, manifest)?);
         let options = scheduler_options(core);
         let scheduler = Scheduler::new(Arc::clone(&store), options);
         let by_hand = Mutex::new(scheduler.compactor());
@@ -154,7 +152,7 @@ impl Compaction {
         }
     }
 
-    /// A segment was left by the writers: it may be worth a look.
+    /// A segment was mounted, so another one may have been left by the writers: it may be worth a look.
     pub(crate) fn notify(&self) {
         let queue = self.running.get().map(|running| lock(&running.queue));
         if let Some(queue) = queue.as_ref().and_then(|queue| queue.as_ref()) {
@@ -185,14 +183,12 @@ impl Compaction {
     }
 
     /// Rewrites these segments together; false if that is impossible at the moment.
-    #[cfg(feature = "test-util")]
     pub(crate) fn compact_segments(&self, segments: &[u64]) -> Result<bool> {
         let Some(running) = self.running.get() else { return Ok(false) };
         Ok(running.scheduler.compact_segments(segments)?.is_some())
     }
 
     /// The segments that could be rewritten now.
-    #[cfg(feature = "test-util")]
     pub(crate) fn settled(&self) -> Result<Vec<u64>> {
         let Some(running) = self.running.get() else { return Ok(Vec::new()) };
         running.store.settled()
@@ -219,7 +215,7 @@ impl Compaction {
 }
 
 /// What an option answers that this build cannot honour: nothing.
-pub(crate) fn check_options(_: &Options) -> Result<()> {
+pub(crate) fn check_compaction(_: &Options) -> Result<()> {
     Ok(())
 }
 
@@ -227,6 +223,7 @@ fn scheduler_options(core: &Core) -> SchedulerOptions {
     let mut limits = Limits::default();
     if core.options.segment_bytes > 0 {
         limits.segment_bytes = core.options.segment_bytes;
+        limits.garbage_bytes_min = limits.garbage_bytes_min.min(core.options.segment_bytes / 16);
     }
     SchedulerOptions {
         limits,

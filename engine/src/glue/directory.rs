@@ -31,7 +31,6 @@ pub(super) struct KeyDirectory {
     path: PathBuf,
     file: Arc<dyn VfsFile>,
     blocks: usize,
-    bytes: u64,
 }
 
 impl KeyDirectory {
@@ -55,8 +54,8 @@ impl KeyDirectory {
         }
         let path = dir.join(file_name(segment));
         let file = vfs.open(&path, OpenMode::CreateNew)?;
-        let (blocks, total) = (bytes.len() / BLOCK_BYTES, bytes.len() as u64);
-        let directory = KeyDirectory { vfs: Arc::clone(vfs), path, file, blocks, bytes: total };
+        let blocks = bytes.len() / BLOCK_BYTES;
+        let directory = KeyDirectory { vfs: Arc::clone(vfs), path, file, blocks };
         // DURABILITY: none, see above. On an error the drop removes the file.
         write_all_at(directory.file.as_ref(), &bytes, 0)?;
         Ok(directory)
@@ -65,11 +64,6 @@ impl KeyDirectory {
     /// False if no record of the segment has this hash.
     pub(super) fn may_hold(&self, hash: u64) -> bool {
         self.search(upper(hash)).unwrap_or(true)
-    }
-
-    /// The bytes of the file.
-    pub(super) fn bytes(&self) -> u64 {
-        self.bytes
     }
 
     fn search(&self, hash: u32) -> io::Result<bool> {
@@ -150,7 +144,6 @@ mod tests {
         for keys in [0, 1, 2, BLOCK_HASHES as u64, 50_000] {
             let directory =
                 KeyDirectory::write(&vfs, dir.path(), keys, (0..keys).map(hash)).unwrap();
-            assert_eq!(directory.bytes(), keys.div_ceil(BLOCK_HASHES as u64) * 4096);
             assert!((0..keys).all(|n| directory.may_hold(hash(n))), "{keys} keys");
             let wrong = (keys..keys + 50_000).filter(|n| directory.may_hold(hash(*n))).count();
             assert!(wrong < 10, "{wrong} of 50,000 with {keys} keys");

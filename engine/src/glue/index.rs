@@ -100,8 +100,7 @@ impl Index {
         let locate = Locate { core, last: Cell::new(None) };
         let mut announce =
             |n: usize, old| self.announce(&offered[n].0, follows_order, old, &locate);
-        let mut done =
-            |n: usize, outcome| told(n, self.installed(offered[n].1, outcome, &locate));
+        let mut done = |n: usize, outcome| told(n, self.installed(offered[n].1, outcome, &locate));
         let Some((first, at)) = offered.first() else { return };
         let mut entries = [new_entry(first, *at, self.hash(first.keyspace, first.key)); BATCH_KEYS];
         let entries = &mut entries[..offered.len()];
@@ -173,9 +172,14 @@ impl Index {
         self.point.guess(hash).map(ours)
     }
 
-    /// Takes out the entry of a key if it still has this address.
-    pub(crate) fn remove(&self, keyspace: KeyspaceId, key: &[u8], address: Address) {
-        self.point.remove(self.hash(keyspace, key), to_theirs(address));
+    /// Takes out the entry of a key; false if it does not have this address any more.
+    pub(crate) fn remove(&self, keyspace: KeyspaceId, key: &[u8], address: Address) -> bool {
+        self.point.remove(self.hash(keyspace, key), to_theirs(address))
+    }
+
+    /// Another segment gets a slot.
+    pub(crate) fn begin_slot(&self, slot: u16) {
+        self.order.begin_slot(slot);
     }
 
     /// Finds the record of a key; `verify` reads it, under no lock.

@@ -10,7 +10,8 @@ use std::task::{Context, Poll};
 
 use cortenkv_wal::vfs::{DirLock, OsVfs, Vfs};
 use cortenkv_wal::{
-    Background, Damage, ProgressCallback, ReplayHandler, TailKind, Wal, WalOptions,
+    Background, COMPACTED_ID_MIN, Damage, ProgressCallback, ReplayHandler, TailKind, Wal,
+    WalOptions,
 };
 
 use crate::error::{ClosedReason, Error, ErrorKind, Result};
@@ -71,7 +72,7 @@ impl Builder {
 
 /// The log on disk.
 pub(crate) struct DurableLog {
-    wal: Wal,
+    pub(super) wal: Wal,
     verify_reads: bool,
 }
 
@@ -92,19 +93,24 @@ pub(crate) fn open_durable(
     let mut owner_data = [0; 16];
     owner_data[..4].copy_from_slice(&identity.hash_id.to_le_bytes());
     owner_data[8..].copy_from_slice(&identity.hash_seed.to_le_bytes());
-    let wal_options = wal_options(options).owner(identity.uuid).owner_data(owner_data);
+    let retired = manifest.state().retired.values().copied().collect();
+    let wal_options =
+        wal_options(options).owner(identity.uuid).owner_data(owner_data).retired(retired);
     let feed = Arc::new(Feed(Arc::clone(installer)));
     let (wal, recovered) = Wal::open_locked(lock, wal_options, feed)?;
+    manifest.forget_retired(&recovered.retired_forgotten);
+    let compacted = replay_compacted(&wal, &manifest, installer)?;
     let replayed = clock.monotonic();
     if !created {
-        // Only now: a log that cannot be opened leaves everything as it was.
+        // Only now: what cannot be opened leaves everything as it was.
         manifest.renew()?;
     }
+    remove_unnamed(&wal, &manifest)?;
     let report = OpenReport {
         created,
-        segments: recovered.segments,
-        records: recovered.records,
-        bytes: recovered.bytes,
+        segments: recovered.segments + manifest.state().compacted.len() as u64,
+        records: recovered.records + compacted.records,
+        bytes: recovered.bytes + compacted.bytes,
         bytes_cut: recovered.bytes_cut,
         damaged_places: recovered.damaged_places,
         manifest_ms: (manifest_read - started + (clock.monotonic() - replayed)).as_millis() as u64,
@@ -119,6 +125,36 @@ pub(crate) fn open_durable(
         hash_seed: identity.hash_seed,
         report,
     })
+}
+
+/// What was read of compacted segments.
+#[derive(Default)]
+struct Compacted {
+    records: u64,
+    bytes: u64,
+}
+
+/// Offers every record of every compacted segment that counts, in any order: the numbers of the records decide.
+fn replay_compacted(wal: &Wal, manifest: &Manifest, installer: &Installer) -> Result<Compacted> {
+    let mut compacted = Compacted::default();
+    for id in manifest.state().compacted.keys() {
+        let reader = wal.open_compacted(*id)?;
+        let read = wal.replay_compacted(&reader, &mut |record| {
+            installer.apply(std::iter::once(ours(&record)));
+        })?;
+        compacted.records += read.records;
+        compacted.bytes += u64::from(read.bytes);
+    }
+    Ok(compacted)
+}
+
+/// Removes compacted segments that the manifest does not name: a job had not come to its end, or they were retired.
+fn remove_unnamed(wal: &Wal, manifest: &Manifest) -> Result<()> {
+    let state = manifest.state();
+    let files = wal.list_compacted()?;
+    let unnamed = files.iter().filter(|file| !state.compacted.contains_key(&file.id));
+    let unnamed: Vec<u64> = unnamed.map(|file| file.id).collect();
+    Ok(wal.remove_compacted(&unnamed)?)
 }
 
 fn wal_options(options: &Options) -> WalOptions {
@@ -176,6 +212,9 @@ impl DurableLog {
 
     /// A segment to read from.
     pub(crate) fn segment(&self, id: u64) -> Result<DurableSegment> {
+        if id >= COMPACTED_ID_MIN {
+            return Ok(DurableSegment::new(self.wal.open_compacted(id)?, self.verify_reads));
+        }
         let reader = self.wal.segment(id).ok_or_else(|| {
             Error::invalid(format!("the log has no segment {id}; only a record in it can name it"))
         })?;

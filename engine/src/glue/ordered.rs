@@ -114,6 +114,13 @@ impl KeyOrder {
         kept.inserts.fetch_add(1, SeqCst);
     }
 
+    /// Another segment gets a slot: what was marked dead in it was of the one before.
+    pub(crate) fn begin_slot(&self, slot: u16) {
+        if let Some(dead) = self.dead() {
+            dead.clear(slot);
+        }
+    }
+
     /// Marks a record that is about to be replaced, or that came too late.
     #[inline]
     pub(crate) fn mark_dead(&self, address: Address) {

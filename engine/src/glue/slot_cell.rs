@@ -2,12 +2,6 @@
 
 use cortenkv_index::{EpochCell, pin};
 
-pub(crate) use cortenkv_index::Grace;
-
-/// Emptied slots are given out again.
-#[cfg(test)]
-pub(crate) const REUSES_SLOTS: bool = true;
-
 /// A place for one value, which may be taken away while it is read.
 pub(crate) struct SlotCell<T: Send + Sync + 'static>(EpochCell<T>);
 

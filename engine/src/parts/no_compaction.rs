@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::catalog::SharedManifest;
 use crate::core::Core;
 use crate::error::{Error, Result};
 use crate::options::Options;
@@ -26,10 +27,6 @@ impl Liveness {
 }
 
 impl SegmentLiveness {
-    pub(crate) fn none() -> Self {
-        SegmentLiveness(())
-    }
-
     #[inline]
     pub(crate) fn add(&self, _: Footprint) {}
 
@@ -42,8 +39,12 @@ impl Compaction {
         Compaction(())
     }
 
+    pub(crate) fn new(_: Liveness, _: SharedManifest) -> Self {
+        Compaction(())
+    }
+
     pub(crate) fn liveness(&self, _segment: u64) -> SegmentLiveness {
-        SegmentLiveness::none()
+        SegmentLiveness(())
     }
 
     pub(crate) fn start(&self, _: &Arc<Core>) -> Result<()> {
@@ -51,6 +52,8 @@ impl Compaction {
     }
 
     pub(crate) fn stop(&self) {}
+
+    pub(crate) fn notify(&self) {}
 
     pub(crate) fn step(&self) -> Result<bool> {
         Ok(false)
@@ -60,13 +63,21 @@ impl Compaction {
         Err(unsupported())
     }
 
+    pub(crate) fn compact_segments(&self, _: &[u64]) -> Result<bool> {
+        Err(unsupported())
+    }
+
+    pub(crate) fn settled(&self) -> Result<Vec<u64>> {
+        Ok(Vec::new())
+    }
+
     pub(crate) fn stats(&self) -> CompactionStats {
         CompactionStats::default()
     }
 }
 
 /// What an option answers that this build cannot honour.
-pub(crate) fn check_options(options: &Options) -> Result<()> {
+pub(crate) fn check_compaction(options: &Options) -> Result<()> {
     match options.async_compaction {
         Some(true) => Err(unsupported()),
         _ => Ok(()),

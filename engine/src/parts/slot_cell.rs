@@ -4,10 +4,6 @@ use std::sync::{Arc, RwLock};
 
 use crate::sync::{read, write};
 
-/// Emptied slots are not given out again: nothing says when the last reader is gone that knows of one.
-#[cfg(test)]
-pub(crate) const REUSES_SLOTS: bool = false;
-
 /// A place for one value, which may be taken away while it is read.
 pub(crate) struct SlotCell<T>(RwLock<Option<Arc<T>>>);
 
@@ -24,18 +20,5 @@ impl<T> SlotCell<T> {
 
     pub(crate) fn set(&self, value: Option<T>) {
         *write(&self.0) = value.map(Arc::new);
-    }
-}
-
-/// A wait for readers that never ends, see above.
-pub(crate) struct Grace;
-
-impl Grace {
-    pub(crate) fn begin() -> Self {
-        Grace
-    }
-
-    pub(crate) fn is_over(&self) -> bool {
-        false
     }
 }

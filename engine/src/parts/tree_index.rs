@@ -135,14 +135,19 @@ impl Index {
         }
     }
 
-    /// Takes out the entry of a key, if it still has this address.
-    pub(crate) fn remove(&self, keyspace: KeyspaceId, key: &[u8], address: Address) {
+    /// Takes out the entry of a key; false if it does not have this address any more.
+    pub(crate) fn remove(&self, keyspace: KeyspaceId, key: &[u8], address: Address) -> bool {
         let mut spaces = write(&self.spaces);
-        let Some(keys) = spaces.get_mut(&keyspace) else { return };
-        if keys.get(key).is_some_and(|standing| standing.address == address) {
+        let Some(keys) = spaces.get_mut(&keyspace) else { return false };
+        let stands = keys.get(key).is_some_and(|standing| standing.address == address);
+        if stands {
             keys.remove(key);
         }
+        stands
     }
+
+    /// Nothing is kept by slot.
+    pub(crate) fn begin_slot(&self, _slot: u16) {}
 
     /// A walk over the keys of a keyspace.
     pub(crate) fn keys(

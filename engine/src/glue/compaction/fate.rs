@@ -29,8 +29,8 @@ impl Store {
         if !is_newest(core, record, address)? {
             return Ok(Fate::Drop);
         }
-        let is_over = record.expires_at_ms.is_some()
-            && ttl::is_expired(record.expires_at_ms, core.now_ms());
+        let is_over =
+            record.expires_at_ms.is_some() && ttl::is_expired(record.expires_at_ms, core.now_ms());
         if !record.tombstone && !is_over {
             return Ok(Fate::Keep);
         }
@@ -49,9 +49,8 @@ fn is_newest(core: &Core, record: &RecordRef<'_>, address: Address) -> Result<bo
             is_newest = true;
             return Probe::Same(record.rank());
         }
-        let is_it = |other: &RecordRef<'_>| {
-            other.key == record.key && other.keyspace == record.keyspace
-        };
+        let is_it =
+            |other: &RecordRef<'_>| other.key == record.key && other.keyspace == record.keyspace;
         match core.read_at(at, |other, _| is_it(other).then(|| other.rank())) {
             Ok(Some(Some(rank))) => Probe::Same(rank),
             Ok(Some(None)) => Probe::Other,

@@ -8,8 +8,9 @@
 //! One job calls at a time from one thread; several jobs may run, on different victims. A database that is gone ends its
 //! jobs with `Closed`.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::ops::ControlFlow;
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, Weak};
 
 use cortenkv_compaction::{
@@ -19,10 +20,14 @@ use cortenkv_compaction::{
 use cortenkv_wal::{COMPACTED_ID_MIN, CompactedBuilder, CompactedSegment, SegmentInfo, Wal};
 
 use crate::address::{Address, Location};
-use crate::core::Core;
+use crate::catalog::SharedManifest;
+use crate::core::{Core, Installed};
 use crate::error::{ClosedReason, Error, Result};
-use crate::parts::directory::KeyDirectory;
-use crate::parts::manifest::{CompactedInfo, Edit, SharedManifest};
+use crate::log::Log;
+use crate::parts::DurableLog;
+use crate::parts::directory::{self, KeyDirectory};
+use crate::parts::grace::Grace;
+use crate::parts::manifest::edit::{CompactedInfo, Edit};
 use crate::parts::segment::{ours, theirs};
 use crate::record::{RecordRef, SeqNo};
 use crate::sync::lock;
@@ -44,6 +49,8 @@ pub(super) struct Store {
     sources: Mutex<Vec<Older>>,
     /// Which segment keeps a tombstone from being forgotten, by its token.
     blockers: Mutex<HashMap<u64, SegmentId>>,
+    /// Emptied slots that readers may still know of.
+    leaving: Mutex<VecDeque<(Grace, Vec<u16>)>>,
 }
 
 /// What is known of a segment that may hold older puts.
@@ -78,19 +85,22 @@ impl Drop for Output {
 }
 
 impl Store {
-    pub(super) fn new(
+    /// Of a database that goes live.
+    pub(super) fn open(
         core: &Arc<Core>,
         liveness: Arc<LivenessTable>,
         manifest: SharedManifest,
-    ) -> Self {
-        Store {
+    ) -> Result<Self> {
+        directory::remove_leftovers(core.options.platform.vfs.as_ref(), wal(core)?.dir());
+        Ok(Store {
             core: Arc::downgrade(core),
             liveness,
             manifest,
             directories: Mutex::default(),
             sources: Mutex::default(),
             blockers: Mutex::default(),
-        }
+            leaving: Mutex::default(),
+        })
     }
 
     fn core(&self) -> Result<Arc<Core>> {
@@ -117,13 +127,30 @@ impl Store {
 
     /// Gives out again the slots of retired segments that no reader can know of any more.
     pub(super) fn reuse_slots(&self) {
-        if let Some(core) = self.core.upgrade() {
-            core.slots.reuse(|slot| core.index.forget_slot(slot));
+        let Some(core) = self.core.upgrade() else { return };
+        let mut leaving = lock(&self.leaving);
+        while leaving.front().is_some_and(|(grace, _)| grace.is_over()) {
+            let slots = leaving.pop_front().map(|(_, slots)| slots);
+            lock(&core.slots.book).free.extend(slots.into_iter().flatten());
+        }
+    }
+
+    /// Takes segments out of their slots: addresses lead to nothing from now on, and the slots are given out again after a
+    /// grace period (rule 10).
+    fn empty_slots(&self, core: &Core, ids: &[SegmentId]) {
+        let slots: Vec<u16> = {
+            let mut book = lock(&core.slots.book);
+            ids.iter().filter_map(|id| book.assigned.remove(id)).collect()
+        };
+        for slot in &slots {
+            core.slots.cell(usize::from(*slot)).into_iter().for_each(|cell| cell.set(None));
+        }
+        if !slots.is_empty() {
+            lock(&self.leaving).push_back((Grace::begin(), slots));
         }
     }
 
     /// The segments that can be compacted.
-    #[cfg(feature = "test-util")]
     pub(super) fn settled(&self) -> Result<Vec<SegmentId>> {
         let segments = self.segments()?;
         Ok(segments.iter().filter(|segment| segment.sealed).map(|segment| segment.id).collect())
@@ -159,15 +186,21 @@ impl Store {
         if let Some(directory) = lock(&self.directories).get(&id) {
             return Ok(Arc::clone(directory));
         }
-        let segment = core.log.segment(id)?;
         let mut hashes = Vec::new();
-        segment.for_each_record(&mut |record| {
+        log(core)?.segment(id)?.reader.for_each_record(&mut |record| {
             hashes.push(core.index.hash(record.keyspace, record.key));
             ControlFlow::Continue(())
         })?;
         let platform = &core.options.platform;
-        let directory = KeyDirectory::write(&platform.vfs, wal(core)?.dir(), id, hashes.into_iter())
-            .map_err(|e| cortenkv_wal::Error::io(format!("cannot write the keys of segment {id:016x}"), e))?;
+        let directory = KeyDirectory::write(
+            &platform.vfs,
+            wal(core)?.dir(),
+            id,
+            hashes.into_iter(),
+        )
+        .map_err(|e| {
+            cortenkv_wal::Error::io(format!("cannot write the keys of segment {id:016x}"), e)
+        })?;
         let directory = Arc::new(directory);
         lock(&self.directories).insert(id, Arc::clone(&directory));
         Ok(directory)
@@ -193,8 +226,26 @@ impl Store {
 }
 
 /// The log of a database on disk: no other is compacted.
+fn log(core: &Core) -> Result<&DurableLog> {
+    match &core.log {
+        Log::Durable(log) => Ok(log),
+        Log::Memory(_) => Err(Error::closed(ClosedReason::Clean)),
+    }
+}
+
 fn wal(core: &Core) -> Result<&Wal> {
-    core.log.durable().map(|log| log.wal()).ok_or_else(|| Error::closed(ClosedReason::Clean))
+    log(core).map(|log| &log.wal)
+}
+
+/// Installs a copy of a record, which has the number of the original in a higher segment; true if the index points at it now.
+fn install_copy(core: &Core, copy: &RecordRef<'_>, address: Address) -> bool {
+    core.slots.with(address, |mounted| mounted.liveness.add(copy.footprint()));
+    let mut is_moved = false;
+    core.index.install(&[(*copy, address)], core, false, |_, outcome| {
+        is_moved = matches!(outcome, Installed::Inserted | Installed::Replaced { .. });
+        core.note_installed(copy, address, outcome);
+    });
+    is_moved
 }
 
 impl SegmentStore for Store {
@@ -235,9 +286,10 @@ impl SegmentStore for Store {
     ) -> Result<Option<u64>> {
         let core = self.core()?;
         self.look(&core)?;
-        let reader = core.log.segment(segment)?;
+        let segment = log(&core)?.segment(segment)?;
         let mut failure = None;
-        let next = reader.read_some(cursor, bytes_max, &mut |record| {
+        let next = segment.reader.read_some(cursor, bytes_max, &mut |record| {
+            let record = ours(&record);
             let address = match core.address_of(record.location) {
                 Ok(address) => address,
                 Err(error) => {
@@ -245,7 +297,7 @@ impl SegmentStore for Store {
                     return ControlFlow::Break(());
                 }
             };
-            let RecordRef { keyspace, key, .. } = *record;
+            let RecordRef { keyspace, key, .. } = record;
             let bytes = u64::from(record.footprint().bytes);
             visit(Record { keyspace, key, token: address.into(), bytes })
         })?;
@@ -255,7 +307,8 @@ impl SegmentStore for Store {
     fn fate(&self, record: &Record<'_>, victims: &[SegmentId]) -> Result<Fate> {
         let core = self.core()?;
         let address = Address::from(record.token);
-        let fate = core.read_at(address, |found, _| self.fate_of(&core, found, address, victims))?;
+        let fate =
+            core.read_at(address, |found, _| self.fate_of(&core, found, address, victims))?;
         // A victim is in its slot as long as its job runs.
         fate.unwrap_or_else(|| Err(gone()))
     }
@@ -323,7 +376,8 @@ impl SegmentStore for Store {
         let mut manifest = lock(&self.manifest);
         let is_new = |id: &SegmentId| {
             let state = manifest.state();
-            !state.retired.contains_key(id) && (*id < COMPACTED_ID_MIN || state.compacted.contains_key(id))
+            !state.retired.contains_key(id)
+                && (*id < COMPACTED_ID_MIN || state.compacted.contains_key(id))
         };
         // Called again after it was done, there is nothing left to do.
         if victims.iter().any(is_new) {
@@ -342,7 +396,7 @@ impl SegmentStore for Store {
         let address = core.address_of(location_of(to.token))?;
         let moved = core.read_at(address, |copy, _| {
             let is_it = copy.keyspace == record.keyspace && copy.key == record.key;
-            is_it.then(|| core.install_copy(copy, address))
+            is_it.then(|| install_copy(&core, copy, address))
         })?;
         moved.flatten().ok_or_else(gone)
     }
@@ -352,7 +406,9 @@ impl SegmentStore for Store {
         let address = Address::from(record.token);
         let was = core.read_at(address, |found, _| found.tombstone)?;
         if core.index.remove(record.keyspace, record.key, address) {
-            core.counters.forgotten(was.unwrap_or(true));
+            let counters = &core.counters;
+            let count = if was == Some(true) { &counters.tombstones } else { &counters.keys };
+            count.fetch_sub(1, Relaxed);
         }
         Ok(())
     }
@@ -360,7 +416,7 @@ impl SegmentStore for Store {
     fn retire(&self, victims: &[SegmentId]) -> Result<()> {
         let core = self.core()?;
         let wal = wal(&core)?;
-        core.slots.retire(victims);
+        self.empty_slots(&core, victims);
         let in_log = wal.segments();
         let in_log: Vec<u64> =
             in_log.iter().map(|segment| segment.id).filter(|id| victims.contains(id)).collect();
