@@ -20,7 +20,7 @@ use crate::error::{ClosedReason, Error, ErrorKind, Result};
 use crate::in_flight::InFlight;
 use crate::log::Log;
 use crate::options::Options;
-use crate::parts::{self, Clock, Compaction, Index};
+use crate::parts::{self, Clock, Compaction, Images, Index};
 use crate::pinned::Source;
 use crate::record::{Footprint, Rank, RecordRef, SeqNo};
 use crate::slots::{Mounted, SlotTable};
@@ -32,6 +32,7 @@ pub(crate) struct Core {
     pub(crate) index: Index,
     pub(crate) background: Background,
     pub(crate) compaction: Compaction,
+    pub(crate) images: Images,
     pub(crate) slots: SlotTable,
     /// Batches that are on their way into the index.
     pub(crate) in_flight: InFlight,
@@ -79,6 +80,7 @@ impl Core {
         index: Index,
         catalog: Catalog,
         compaction: Compaction,
+        images: Images,
         options: Options,
     ) -> Self {
         Core {
@@ -86,6 +88,7 @@ impl Core {
             index,
             background: Background::default(),
             compaction,
+            images,
             slots: SlotTable::new(),
             in_flight: InFlight::new(),
             catalog,
@@ -152,6 +155,11 @@ impl Core {
         let _ = self.latch.set(Error::closed(ClosedReason::Panicked));
     }
 
+    /// True once a failure refuses every write.
+    pub(crate) fn is_poisoned(&self) -> bool {
+        self.latch.get().is_some()
+    }
+
     /// Makes everything appended so far durable and visible.
     pub(crate) fn sync(&self) -> Result<SeqNo> {
         self.check_writable()?;
@@ -166,6 +174,7 @@ impl Core {
         }
         self.compaction.stop();
         self.background.stop();
+        self.images.write_last(self);
         self.log.close()?;
         // The log is whole; but after a failure outside it (of the manifest, say) nobody is told that all went well.
         match self.latch.get() {
@@ -187,9 +196,10 @@ impl Core {
         self.slots.address(record.location, |id, slot| self.mount(id, slot), count)
     }
 
-    fn mount(&self, id: u64, slot: u16) -> Result<Mounted> {
+    pub(crate) fn mount(&self, id: u64, slot: u16) -> Result<Mounted> {
         // What is known of the segment that stood there before.
         self.index.begin_slot(slot);
+        self.images.note_segment();
         self.compaction.notify();
         let liveness = self.compaction.liveness(id);
         self.log.segment(id).map(|segment| Mounted { segment, liveness })

@@ -1,7 +1,5 @@
 //! Segments whose content an owner knows already: an open needs neither to scan nor to replay them.
 
-use std::collections::BTreeSet;
-
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{HEADER_BYTES, SEQ_MAX};
 use crate::install::install_segment;
@@ -41,7 +39,7 @@ impl KnownSegment {
         bytes
     }
 
-    /// Reads [`KnownSegment::to_bytes`]; an open refuses one that cannot be.
+    /// Reads [`KnownSegment::to_bytes`]; an open passes over one that cannot be.
     pub fn from_bytes(bytes: &[u8; Self::BYTES]) -> Self {
         let words = bytes.as_chunks::<8>().0;
         let word = |i: usize| words.get(i).map_or(0, |word| u64::from_le_bytes(*word));
@@ -58,7 +56,8 @@ impl KnownSegment {
         Position { stored: self.end_stored, logical: self.end_logical }
     }
 
-    fn is_possible(&self) -> bool {
+    /// False for what no log can have.
+    pub(crate) fn is_possible(&self) -> bool {
         let ends = HEADER_BYTES..=SEGMENT_SPAN;
         (1..=ID_MAX).contains(&self.id)
             && self.oldest <= self.id
@@ -82,18 +81,6 @@ impl SegmentInfo {
             oldest: self.oldest.min(self.id),
         }
     }
-}
-
-/// Refuses a list that no log can have.
-pub(crate) fn validate_known(known: &[KnownSegment]) -> Result<()> {
-    let mut ids = BTreeSet::new();
-    for segment in known {
-        if !segment.is_possible() || !ids.insert(segment.id) {
-            let text = format!("no log can have the known segment {segment:?}");
-            return Err(Error::new(ErrorKind::InvalidArgument, text));
-        }
-    }
-    Ok(())
 }
 
 impl Wal {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::clock::{Clock, SystemClock};
 use crate::error::{Error, ErrorKind, Result};
-use crate::known::{KnownSegment, validate_known};
+use crate::known::KnownSegment;
 use crate::retire::{RetiredSegment, validate_retired};
 use crate::vfs::{OsVfs, Vfs};
 
@@ -268,7 +268,6 @@ impl WalOptions {
         let invalid = |text: String| Err(Error::new(ErrorKind::InvalidArgument, text));
         validate_durability(self.durability)?;
         validate_retired(&self.retired)?;
-        validate_known(&self.known)?;
         if self.segment_bytes != 0
             && !(SEGMENT_BYTES_MIN..=SEGMENT_BYTES_MAX).contains(&self.segment_bytes)
         {

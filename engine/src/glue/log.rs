@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::future::Future;
 use std::io;
+use std::ops::ControlFlow;
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
@@ -21,6 +22,7 @@ use crate::open::Builder;
 use crate::options::{Compression, Durability, Options};
 pub(crate) use crate::parts::manifest::Manifest;
 use crate::parts::segment::{DurableSegment, ours};
+use crate::parts::{self, Loaded, OnDisk};
 use crate::record::{Change, SeqNo, Write};
 use crate::stats::{LogStats, OpenReport, Progress};
 use crate::ticket::{Pending, Ticket};
@@ -94,27 +96,47 @@ pub(crate) fn open_durable(
     owner_data[..4].copy_from_slice(&identity.hash_id.to_le_bytes());
     owner_data[8..].copy_from_slice(&identity.hash_seed.to_le_bytes());
     let retired = manifest.state().retired.values().copied().collect();
-    let wal_options =
-        wal_options(options).owner(identity.uuid).owner_data(owner_data).retired(retired);
+    let mut images = OnDisk::find(vfs.as_ref(), dir, &mut manifest, options);
+    let wal_options = wal_options(options)
+        .owner(identity.uuid)
+        .owner_data(owner_data)
+        .retired(retired)
+        .known(images.known())
+        .replay(!images.has_image());
     let feed = Arc::new(Feed(Arc::clone(installer)));
     let (wal, recovered) = Wal::open_locked(lock, wal_options, feed)?;
+    let opened = clock.monotonic();
+    let had_image = images.has_image();
+    let image = images.load(&wal, &mut manifest, options);
+    let loaded = clock.monotonic();
     manifest.forget_retired(&recovered.retired_forgotten);
-    let compacted = replay_compacted(&wal, &manifest, installer)?;
+    let records = match had_image && image.is_none() {
+        true => replay_log(&wal, installer)?,
+        false => recovered.records,
+    };
+    let compacted = match &image {
+        Some(_) => Compacted::default(),
+        None => replay_compacted(&wal, &manifest, installer)?,
+    };
     let replayed = clock.monotonic();
     if !created {
         // Only now: what cannot be opened leaves everything as it was.
         manifest.renew()?;
     }
     remove_unnamed(&wal, &manifest)?;
+    parts::remove_unnamed_images(vfs.as_ref(), dir, manifest.state());
     let report = OpenReport {
         created,
         segments: recovered.segments + manifest.state().compacted.len() as u64,
-        records: recovered.records + compacted.records,
+        records: records + compacted.records,
         bytes: recovered.bytes + compacted.bytes,
         bytes_cut: recovered.bytes_cut,
         damaged_places: recovered.damaged_places,
         manifest_ms: (manifest_read - started + (clock.monotonic() - replayed)).as_millis() as u64,
-        replay_ms: (replayed - manifest_read).as_millis() as u64,
+        replay_ms: (opened - manifest_read + (replayed - loaded)).as_millis() as u64,
+        image_ms: (loaded - opened).as_millis() as u64,
+        image_bytes: image.as_ref().map_or(0, Loaded::bytes),
+        image_keys: image.as_ref().map_or(0, Loaded::keys),
         ..OpenReport::default()
     };
     let keyspaces = manifest.state().keyspaces.clone();
@@ -123,8 +145,24 @@ pub(crate) fn open_durable(
         manifest: Arc::new(Mutex::new(manifest)),
         keyspaces,
         hash_seed: identity.hash_seed,
+        images,
+        image,
         report,
     })
+}
+
+/// Offers every record of the log, where an image was to spare it and does not fit.
+fn replay_log(wal: &Wal, installer: &Installer) -> Result<u64> {
+    let mut records = 0;
+    for segment in wal.segments() {
+        let Some(reader) = wal.segment(segment.id) else { continue };
+        reader.for_each_record(&mut |record| {
+            records += 1;
+            installer.apply(std::iter::once(ours(&record)));
+            ControlFlow::Continue(())
+        })?;
+    }
+    Ok(records)
 }
 
 /// What was read of compacted segments.

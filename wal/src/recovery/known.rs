@@ -20,7 +20,7 @@ pub(super) fn scan_known(
     file_bytes: u32,
     known: &KnownSegment,
 ) -> Result<Option<Scan>> {
-    if known.end_stored > file_bytes {
+    if known.end_stored > file_bytes || !known.is_possible() {
         return Ok(None);
     }
     let start = segment.bytes(HEADER_BYTES, (known.end_stored - HEADER_BYTES) as usize)?;

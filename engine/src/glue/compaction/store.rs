@@ -128,6 +128,10 @@ impl Store {
     /// Gives out again the slots of retired segments that no reader can know of any more.
     pub(super) fn reuse_slots(&self) {
         let Some(core) = self.core.upgrade() else { return };
+        if core.images.is_copying() {
+            // An image says which segment stands in which slot.
+            return;
+        }
         let mut leaving = lock(&self.leaving);
         while leaving.front().is_some_and(|(grace, _)| grace.is_over()) {
             let slots = leaving.pop_front().map(|(_, slots)| slots);
@@ -384,7 +388,9 @@ impl SegmentStore for Store {
             let retired = log.iter().filter(|segment| victims.contains(&segment.id));
             let retired = retired.map(SegmentInfo::retired).collect();
             let removed = victims.iter().filter(|id| **id >= COMPACTED_ID_MIN).copied().collect();
-            let added = outputs.iter().filter_map(Output::info).collect();
+            let added: Vec<_> = outputs.iter().filter_map(Output::info).collect();
+            // Until the index points at them, no image may say that it has what is in them.
+            core.images.begin_moving(victims, added.iter().map(|segment| segment.id));
             manifest.commit(Edit::JobDone { added, retired, removed })?;
         }
         outputs.iter_mut().for_each(|output| output.is_published = true);
@@ -396,6 +402,8 @@ impl SegmentStore for Store {
         let address = core.address_of(location_of(to.token))?;
         let moved = core.read_at(address, |copy, _| {
             let is_it = copy.keyspace == record.keyspace && copy.key == record.key;
+            // An image begins when no record is on its way.
+            let _shared = crate::sync::read(&core.gate);
             is_it.then(|| install_copy(&core, copy, address))
         })?;
         moved.flatten().ok_or_else(gone)
@@ -405,6 +413,7 @@ impl SegmentStore for Store {
         let core = self.core()?;
         let address = Address::from(record.token);
         let was = core.read_at(address, |found, _| found.tombstone)?;
+        let _shared = crate::sync::read(&core.gate);
         if core.index.remove(record.keyspace, record.key, address) {
             let counters = &core.counters;
             let count = if was == Some(true) { &counters.tombstones } else { &counters.keys };
@@ -429,6 +438,7 @@ impl SegmentStore for Store {
             directories.remove(id);
             self.liveness.retire(*id);
         }
+        core.images.end_moving(victims);
         Ok(())
     }
 }
