@@ -194,6 +194,12 @@ impl<S: SegmentStore> Scheduler<S> {
         self.0.idle.store(idle, Relaxed);
     }
 
+    /// [`CompactionStats::debt_bytes`] alone: one load, for every write to ask.
+    #[inline]
+    pub fn debt_bytes(&self) -> u64 {
+        self.0.metrics.debt_bytes()
+    }
+
     /// What was done so far.
     pub fn stats(&self) -> CompactionStats {
         self.0.metrics.snapshot()

@@ -141,6 +141,8 @@ pub struct CompactionStats {
     pub live_bytes: u64,
     /// Bytes of garbage beyond what is good enough.
     pub debt_bytes: u64,
+    /// Time that writers were made to wait because compaction was far behind, in microseconds.
+    pub delay_us: u64,
 }
 
 /// What a call of [`Db::compact`](crate::Db::compact) did.

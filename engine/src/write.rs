@@ -56,7 +56,8 @@ pub(crate) struct FailedCheck(pub(crate) usize);
 impl Core {
     /// Commits; returns once the commit is visible and as durable as asked.
     pub(crate) fn commit(&self, writes: &[Write<'_>], asked: Option<Durability>) -> Result<SeqNo> {
-        let durability = self.admit(writes, asked)?;
+        let (durability, commit_bytes) = self.admit(writes, asked)?;
+        self.compaction.delay(commit_bytes);
         let installing = self.prefetch(writes);
         let _shared = sync::read(&self.gate);
         let appended = self.log.append(writes, durability, installing);
@@ -69,7 +70,8 @@ impl Core {
         writes: &[Write<'_>],
         asked: Option<Durability>,
     ) -> Result<Ticket<SeqNo>> {
-        let durability = self.admit(writes, asked)?;
+        // Not delayed: whoever asks for a ticket must not sleep.
+        let (durability, _) = self.admit(writes, asked)?;
         let _shared = sync::read(&self.gate);
         // ORDERING: under the gate, which orders it before the swap of any conditional commit.
         self.unsettled.store(true, Release);
@@ -83,7 +85,8 @@ impl Core {
         checks: &[Check<'_>],
         asked: Option<Durability>,
     ) -> Result<Result<SeqNo, FailedCheck>> {
-        let durability = self.admit(writes, asked)?;
+        let (durability, commit_bytes) = self.admit(writes, asked)?;
+        self.compaction.delay(commit_bytes);
         let _alone = sync::write(&self.gate);
         self.settle()?;
         for (n, check) in checks.iter().enumerate() {
@@ -153,7 +156,7 @@ impl Core {
 }
 
 #[inline]
-fn check_limits(writes: &[Write<'_>]) -> Result<()> {
+fn check_limits(writes: &[Write<'_>]) -> Result<usize> {
     let mut commit_bytes = 0;
     for write in writes {
         if write.key.len() > KEY_BYTES_MAX {
@@ -178,5 +181,5 @@ fn check_limits(writes: &[Write<'_>]) -> Result<()> {
             writes.len()
         )));
     }
-    Ok(())
+    Ok(commit_bytes)
 }

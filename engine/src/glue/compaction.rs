@@ -40,9 +40,15 @@ use crate::sync::lock;
 
 #[path = "compaction/fate.rs"]
 mod fate;
+#[path = "compaction/idle.rs"]
+mod idle;
+#[path = "compaction/pressure.rs"]
+mod pressure;
 #[path = "compaction/store.rs"]
 mod store;
 
+use idle::IdleWatch;
+use pressure::Pressure;
 use store::Store;
 
 /// What is live in each segment.
@@ -103,10 +109,12 @@ pub(crate) struct Compaction {
 struct Running {
     store: Arc<Store>,
     scheduler: Scheduler<Store>,
+    is_in_background: bool,
     /// The work in the background, until the database is closed.
     queue: Mutex<Option<WorkQueue>>,
     /// What [`Compaction::step`] steps.
-    by_hand: Mutex<Compactor<Store>>,
+    by_hand: Mutex<(Compactor<Store>, IdleWatch)>,
+    pressure: Pressure,
 }
 
 impl Compaction {
@@ -134,13 +142,23 @@ impl Compaction {
         let store = Arc::new(Store::open(core, liveness, manifest)?);
         let options = scheduler_options(core);
         let scheduler = Scheduler::new(Arc::clone(&store), options);
-        let by_hand = Mutex::new(scheduler.compactor());
-        let queue = match core.options.manual || core.options.async_compaction == Some(false) {
-            true => None,
-            false => Some(background(core, &scheduler)?),
+        let watch = || IdleWatch::new(core, &store, &scheduler);
+        let by_hand = Mutex::new((scheduler.compactor(), watch()));
+        let is_in_background = !core.options.manual && core.options.async_compaction != Some(false);
+        let queue = match is_in_background {
+            true => Some(background(core, &scheduler, watch())?),
+            false => None,
         };
         let queue = Mutex::new(queue);
-        let _ = self.running.set(Running { store, scheduler, queue, by_hand });
+        let pressure = Pressure::default();
+        let _ = self.running.set(Running {
+            store,
+            scheduler,
+            is_in_background,
+            queue,
+            by_hand,
+            pressure,
+        });
         Ok(())
     }
 
@@ -160,11 +178,20 @@ impl Compaction {
         }
     }
 
+    /// Makes a writer wait in proportion to what compaction is behind by. Nobody waits who compacts by hand.
+    #[inline]
+    pub(crate) fn delay(&self, write_bytes: usize) {
+        if let Some(running) = self.running.get().filter(|running| running.is_in_background) {
+            running.pressure.delay(running.scheduler.debt_bytes(), write_bytes as u64);
+        }
+    }
+
     /// One step of a job in the calling thread; false when nothing is worth the work.
     pub(crate) fn step(&self) -> Result<bool> {
         let Some(running) = self.running.get() else { return Ok(false) };
         running.store.reuse_slots();
-        Ok(lock(&running.by_hand).step()? == Step::Again)
+        let (compactor, watch) = &mut *lock(&running.by_hand);
+        Ok(compactor.step()? == Step::Again || watch.look()?)
     }
 
     /// Rewrites whatever is worth it, in the calling thread.
@@ -210,6 +237,7 @@ impl Compaction {
             record_bytes: totals.total_bytes,
             live_bytes: totals.live_bytes,
             debt_bytes: stats.debt_bytes,
+            delay_us: running.pressure.slept().as_micros() as u64,
         }
     }
 }
@@ -253,7 +281,11 @@ fn pool() -> &'static WorkerPool {
     POOL.get_or_init(|| WorkerPool::new(PoolOptions::default()))
 }
 
-fn background(core: &Arc<Core>, scheduler: &Scheduler<Store>) -> Result<WorkQueue> {
+fn background(
+    core: &Arc<Core>,
+    scheduler: &Scheduler<Store>,
+    watch: IdleWatch,
+) -> Result<WorkQueue> {
     let database = Arc::downgrade(core);
     let told = move |failure: Failure| {
         if let (Failure::Panic(_), Some(core)) = (failure, database.upgrade()) {
@@ -264,5 +296,6 @@ fn background(core: &Arc<Core>, scheduler: &Scheduler<Store>) -> Result<WorkQueu
         Error::with_source(ErrorKind::Io, "cannot start a thread for compaction", e)
     })?;
     queue.submit(Kind::Compaction, scheduler.compactor());
+    queue.submit(Kind::Other, watch);
     Ok(queue)
 }

@@ -55,6 +55,9 @@ impl Compaction {
 
     pub(crate) fn notify(&self) {}
 
+    #[inline]
+    pub(crate) fn delay(&self, _: usize) {}
+
     pub(crate) fn step(&self) -> Result<bool> {
         Ok(false)
     }

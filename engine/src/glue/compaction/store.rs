@@ -35,6 +35,8 @@ use crate::sync::lock;
 /// Units of the offset in the token of a copy.
 const OFFSET_BITS: u32 = 23;
 const OFFSET_UNIT_BYTES: u32 = 8;
+/// An idle segment with less garbage is left as it is.
+const GARBAGE_BYTES_MIN: u64 = 64 << 10;
 /// In the age class that the manifest notes: the segment holds large values only.
 const LARGE: u8 = 0x80;
 
@@ -123,6 +125,25 @@ impl Store {
             wal.seal_active()?;
         }
         core.sync().map(drop)
+    }
+
+    /// Leaves the segment that is being written if much of it is garbage; true if it did.
+    pub(super) fn leave_garbage(&self) -> Result<bool> {
+        let core = self.core()?;
+        let wal = wal(&core)?;
+        let active = wal.segments().last().map(|segment| segment.id);
+        let Some(stats) = active.and_then(|id| self.liveness.get(id, core.now_ms())) else {
+            return Ok(false);
+        };
+        let live_bytes =
+            stats.live_bytes.saturating_sub(stats.expired_bytes + stats.tombstone_bytes);
+        let garbage_bytes = stats.total_bytes - live_bytes;
+        if garbage_bytes < GARBAGE_BYTES_MIN || garbage_bytes * 4 < stats.total_bytes {
+            return Ok(false);
+        }
+        wal.seal_active()?;
+        core.sync()?;
+        Ok(true)
     }
 
     /// Gives out again the slots of retired segments that no reader can know of any more.

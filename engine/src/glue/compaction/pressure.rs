@@ -1,0 +1,79 @@
+//! Back-pressure: writers wait in proportion to how far compaction is behind, so that garbage cannot grow without bound.
+//!
+//! # Invariants
+//! No delay below a debt of 256 MiB, none longer than 100 ms at a time (U4): a slope and never a cliff.
+//!
+//! # Concurrency
+//! A delay of a small write is shorter than a thread can sleep, so delays are added up until somebody sleeps them off. The
+//! one who sleeps holds no lock.
+
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use cortenkv_compaction::BackPressure;
+
+use crate::sync::sleep;
+
+/// The shortest sleep that is worth one.
+const SLEEP_MIN: Duration = Duration::from_millis(1);
+
+/// Who writes waits here.
+#[derive(Default)]
+pub(super) struct Pressure {
+    slope: BackPressure,
+    /// Delays that nobody has slept off yet, in nanoseconds.
+    owed_ns: AtomicU64,
+    slept_ns: AtomicU64,
+}
+
+impl Pressure {
+    /// Delays a write, given how far compaction is behind.
+    #[inline]
+    pub(super) fn delay(&self, debt_bytes: u64, write_bytes: u64) {
+        if debt_bytes > self.slope.debt_free_bytes {
+            self.delay_behind(debt_bytes, write_bytes);
+        }
+    }
+
+    #[cold]
+    fn delay_behind(&self, debt_bytes: u64, write_bytes: u64) {
+        let delay_ns = self.slope.delay(debt_bytes, write_bytes).as_nanos() as u64;
+        let owed_ns = self.owed_ns.fetch_add(delay_ns, Relaxed) + delay_ns;
+        if owed_ns < SLEEP_MIN.as_nanos() as u64 {
+            return;
+        }
+        let taken = self.owed_ns.fetch_update(Relaxed, Relaxed, |owed| owed.checked_sub(owed_ns));
+        if taken.is_ok() {
+            let nap = Duration::from_nanos(owed_ns).min(self.slope.delay_max);
+            sleep(nap);
+            self.slept_ns.fetch_add(nap.as_nanos() as u64, Relaxed);
+        }
+    }
+
+    /// How long writers have slept.
+    pub(super) fn slept(&self) -> Duration {
+        Duration::from_nanos(self.slept_ns.load(Relaxed))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn small_delays_add_up_and_no_debt_costs_nothing() {
+        let pressure = Pressure::default();
+        let slope = pressure.slope;
+        (0..1_000).for_each(|_| pressure.delay(slope.debt_free_bytes, 1 << 20));
+        assert_eq!(pressure.slept(), Duration::ZERO);
+        let (debt, bytes) = (slope.debt_full_bytes, 1 << 10);
+        (0..100).for_each(|_| pressure.delay(debt, bytes));
+        let owed = Duration::from_nanos(pressure.owed_ns.load(Relaxed));
+        assert_eq!(pressure.slept() + owed, slope.delay(debt, bytes) * 100);
+        assert!(owed < SLEEP_MIN && pressure.slept() >= SLEEP_MIN);
+        // One call never sleeps longer than the bound.
+        pressure.delay(u64::MAX, 1 << 30);
+        assert!(pressure.slept() < slope.delay(debt, bytes) * 100 + slope.delay_max * 2);
+    }
+}
