@@ -15,19 +15,16 @@ impl Segment {
     /// Calls `f` with every frame below the published end and its place.
     pub(crate) fn for_each_frame(
         &self,
-        f: &mut dyn FnMut(Position, &Frame<'_>, u32) -> Result<ControlFlow<()>>,
+        f: &mut impl FnMut(Position, &Frame<'_>, u32) -> Result<ControlFlow<()>>,
     ) -> Result<()> {
         let end = self.end();
         let mut at = Position { stored: HEADER_BYTES, logical: HEADER_BYTES };
         while at.stored < end {
-            let left = end - at.stored;
-            let mut window_bytes = WINDOW_BYTES.min(left);
-            let start = at.stored;
+            let (start, left) = (at.stored, end - at.stored);
             // A frame that is longer than a window is a window of its own.
             let head = self.bytes(start, left.min(HeadWord::BYTES as u32) as usize)?;
-            if let Some(head) = HeadWord::read(&head) {
-                window_bytes = window_bytes.max(head.stored_bytes.min(left));
-            }
+            let frame_bytes = HeadWord::read(&head).map_or(0, |head| head.stored_bytes);
+            let window_bytes = WINDOW_BYTES.max(frame_bytes).min(left);
             let window = self.bytes(start, window_bytes as usize)?;
             loop {
                 let rest = window.get((at.stored - start) as usize..).unwrap_or_default();
@@ -38,16 +35,7 @@ impl Segment {
                 if is_cut && at.stored > start && window_bytes < left {
                     break;
                 }
-                let found = match parse_frame(rest, self.place(at.stored)) {
-                    Ok(Some(found)) => found,
-                    Ok(None) => {
-                        return Err(self.corruption(at.stored, "a frame", "the end of the log"));
-                    }
-                    Err(fault) => {
-                        return Err(self.corruption(at.stored, "a frame", &fault.to_string()));
-                    }
-                };
-                let (frame, stored_bytes) = found;
+                let (frame, stored_bytes) = self.verified_frame(at.stored, rest)?;
                 let logical_end =
                     u64::from(at.logical) + u64::from(frame.logical_bytes(stored_bytes));
                 if logical_end > u64::from(SEGMENT_SPAN) {
@@ -64,6 +52,15 @@ impl Segment {
             }
         }
         Ok(())
+    }
+
+    /// The frame at the start of `bytes`, which stand at a stored offset.
+    fn verified_frame<'a>(&self, at: u32, bytes: &'a [u8]) -> Result<(Frame<'a>, u32)> {
+        match parse_frame(bytes, self.place(at)) {
+            Ok(Some(found)) => Ok(found),
+            Ok(None) => Err(self.corruption(at, "a frame", "the end of the log")),
+            Err(fault) => Err(self.corruption(at, "a frame", &fault.to_string())),
+        }
     }
 
     /// Calls `f` with every record below the published end; frames that hold none are passed over.
