@@ -350,7 +350,9 @@ fn golden_compacted_segments_are_written_and_read_as_they_were() {
     for (name, compression) in [("plain", false), ("grouped", true)] {
         let sim = SimVfs::new(SEED);
         let (wal, _, _) = open(owned(&sim, compression)).unwrap();
-        let expected = build(&wal, ID, &samples());
+        let mut samples = samples();
+        samples.truncate(if compression { 9 } else { 5 });
+        let expected = build(&wal, ID, &samples);
         let mut image = Image::new();
         image.insert(path_of(ID), sim.image().read(path_of(ID)).unwrap());
         let mut text = format!("# Compacted records, {name}.\n{}", dump(&image));
