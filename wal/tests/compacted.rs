@@ -18,8 +18,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use common::{DIR, SEED, noise, open, options, put, segment_path};
+use cortenkv_wal::fuzzing::{MARK, RECORD, SEAL, put_frame};
 use cortenkv_wal::vfs::sim::Image;
-use cortenkv_wal::vfs::{OsVfs, SimVfs};
+use cortenkv_wal::vfs::{FaultKind, FaultPlan, FaultVfs, OpKind, OsVfs, SimVfs};
 use cortenkv_wal::{
     COMPACTED_ID_MIN, CompactedBuilder, CompactedReport, ErrorKind, Location, Record, RecordKind,
     RecordRef, Result, SegmentReader, Wal, WalOptions,
@@ -342,6 +343,63 @@ fn a_damaged_file_is_never_taken_for_another_content() {
             };
             assert!(!changed(&flip, format!("header byte {at}")).1);
         }
+    }
+}
+
+#[test]
+fn a_file_whose_frames_contradict_each_other_is_damaged() {
+    let sim = SimVfs::new(SEED);
+    let (wal, _, _) = open(owned(&sim, false)).unwrap();
+    let expected = build(&wal, ID, &samples()[..5]);
+    drop(wal);
+    let (image, path) = (sim.image(), path_of(ID));
+    let bytes = image.read(&path).unwrap();
+    let forged = |at: usize, kind, seq, body: &[u8]| {
+        let mut file = bytes.clone();
+        put_frame(&mut file, at, kind, seq, body);
+        assert_eq!(file.len(), bytes.len());
+        let mut image = image.clone();
+        image.insert(&path, file);
+        let sim = SimVfs::from_image(image, SEED);
+        let (wal, _, _) = open(owned(&sim, false)).unwrap();
+        let reader = wal.open_compacted(ID)?;
+        replay(&wal, &reader).map(|(found, _)| found)
+    };
+    let footer = bytes.len() - 24;
+    let count = |count: u64| count.to_le_bytes();
+    assert_eq!(forged(footer, SEAL, 1 << 40, &count(5)).unwrap(), expected);
+    // The fifth record is empty: a frame of 24 bytes.
+    let fifth = expected[4].location.offset as usize;
+    assert_eq!(fifth + 24, footer);
+    let forgeries: [(&str, usize, u8, u64, &[u8]); 6] = [
+        ("fewer records", footer, SEAL, 1 << 40, &count(4)),
+        ("more records", footer, SEAL, 1 << 40, &count(6)),
+        ("another last commit", footer, SEAL, 1 << 41, &count(5)),
+        ("another footer", footer, MARK, 1 << 40, &count(5)),
+        ("another frame", fifth, MARK, 1, &count(5)),
+        ("a part of a commit", fifth, RECORD, 1, &[4, 0, 0, 0]),
+    ];
+    for (what, at, kind, seq, body) in forgeries {
+        let found = forged(at, kind, seq, body);
+        assert!(found.is_err_and(|e| e.is_corruption()), "{what}");
+    }
+}
+
+#[test]
+fn a_failed_sync_of_the_directory_closes_the_log_and_one_of_the_file_does_not() {
+    for (kind, closes) in [(OpKind::SyncData, false), (OpKind::SyncDir, true)] {
+        let sim = SimVfs::new(SEED);
+        let faulty = Arc::new(FaultVfs::new(Arc::new(sim.clone())));
+        let (wal, _, _) = open(owned(&sim, false).vfs(faulty.clone())).unwrap();
+        let mut builder = CompactedBuilder::create(&wal, ID).unwrap();
+        builder.append(&record(1, b"key", b"value")).unwrap();
+        let number = faulty.counts().of(kind);
+        faulty.set_plan(Some(FaultPlan::nth_of(kind, number, FaultKind::Io)));
+        assert_eq!(*builder.finish().unwrap_err().kind(), ErrorKind::Io);
+        assert_eq!(wal.list_compacted().unwrap().len(), usize::from(closes));
+        assert_eq!(wal.append(&put("key", b"value")).is_err(), closes);
+        assert_eq!(wal.remove_compacted(&[ID]).is_err(), closes, "nothing is removed any more");
+        assert_eq!(CompactedBuilder::create(&wal, ID + 1).is_err(), closes);
     }
 }
 

@@ -16,10 +16,13 @@ use crate::common::{DIR, noise, options};
 /// What is in a database: keys and values.
 pub type Content = BTreeMap<Vec<u8>, Vec<u8>>;
 
+/// Sequence, segment, and the value of a put.
+type Version = (u64, u64, Option<Vec<u8>>);
+
 /// The newest version of each key, by sequence and then by segment, as an index ranks them.
 #[derive(Debug, Default)]
 pub struct Index {
-    versions: Mutex<BTreeMap<Vec<u8>, (u64, u64, Option<Vec<u8>>)>>,
+    versions: Mutex<BTreeMap<Vec<u8>, Version>>,
 }
 
 impl Index {
