@@ -248,6 +248,8 @@ fn a_log_whose_last_files_are_missing_behind_a_retired_segment_is_damaged() {
     let (wal, report, _) = open(with().damage(Damage::Salvage)).unwrap();
     assert!(report.last_seq < manifest.retired[0].last_seq);
     assert!(wal.last_seq() > manifest.retired[0].last_seq);
+    drop(wal);
+    let (wal, _, _) = open(with()).unwrap();
     wal.append(&put("later", b"value")).unwrap();
     drop(wal);
     for _ in 0..2 {

@@ -2,8 +2,9 @@
 
 use std::ops::ControlFlow;
 
-use super::{Position, SEGMENT_SPAN, Segment};
-use crate::error::Result;
+use super::{GroupFault, Position, SEGMENT_SPAN, Segment};
+use crate::compress::DecompressFault;
+use crate::error::{Error, ErrorKind, Result};
 use crate::format::{Frame, HEADER_BYTES, HeadWord, parse_frame};
 use crate::record::{Location, RecordRef};
 use crate::segment::record_ref;
@@ -71,6 +72,18 @@ impl Segment {
         self.for_each_frame(&mut |at, frame, _| self.records_of(at, frame, f))
     }
 
+    /// What to say of a group that cannot be read. A codec that this build lacks is no damage: the bytes are good.
+    pub(crate) fn group_error(&self, at: u32, fault: GroupFault) -> Error {
+        match fault {
+            GroupFault::Payload(DecompressFault::Codec(_)) => {
+                let path = self.path.display();
+                let text = format!("{path} has, at byte {at}, {fault}; open it with one that has");
+                Error::new(ErrorKind::Unsupported, text)
+            }
+            _ => self.corruption(at, "a commit", &fault.to_string()),
+        }
+    }
+
     /// Calls `f` with the records of one frame.
     pub(crate) fn records_of(
         &self,
@@ -91,7 +104,7 @@ impl Segment {
                         flow = f(record);
                     }
                 });
-                read.map_err(|fault| self.corruption(at.stored, "a commit", &fault.to_string()))?;
+                read.map_err(|fault| self.group_error(at.stored, fault))?;
                 Ok(flow)
             }
             Frame::Mark(_)
