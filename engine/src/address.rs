@@ -93,6 +93,7 @@ impl SlotTable {
     ///
     /// # Errors
     /// `LimitExceeded` when all slots are taken, and what `open` answers.
+    #[inline]
     pub(crate) fn address(
         &self,
         location: Location,

@@ -38,6 +38,21 @@ pub(crate) struct Installer {
     core: OnceLock<Weak<Core>>,
 }
 
+/// The installation of a commit by the thread that appends it, in place of the [`Installer`]'s: it has the database at hand,
+/// and the hash of the key of a single write.
+pub(crate) struct Installing<'a> {
+    pub(crate) core: &'a Core,
+    pub(crate) hash: Option<u64>,
+}
+
+impl Installing<'_> {
+    /// As [`Installer::apply`].
+    #[inline]
+    pub(crate) fn apply<'r>(self, records: impl Iterator<Item = RecordRef<'r>>) {
+        self.core.install(records, self.hash);
+    }
+}
+
 /// What is known of the newest record of a key: its rank and its expiry.
 type Newest = (Rank, Option<u64>);
 
@@ -54,7 +69,7 @@ impl Installer {
             Some(core) => {
                 // A database whose last handle is gone has no readers left to tell.
                 if let Some(core) = core.upgrade() {
-                    core.install(records);
+                    core.install(records, None);
                 }
             }
             None => lock(&self.replay).absorb(records),
@@ -129,11 +144,13 @@ impl ReplayTable {
 }
 
 impl Core {
-    /// Offers records to the index: whole commits, in the order of the log.
-    pub(crate) fn install<'a>(&self, mut records: impl Iterator<Item = RecordRef<'a>>) {
+    /// Offers records to the index: whole commits, in the order of the log. `hash` is that of the key of a single record,
+    /// where it is known.
+    #[inline]
+    fn install<'a>(&self, mut records: impl Iterator<Item = RecordRef<'a>>, hash: Option<u64>) {
         let Some(first) = records.next() else { return };
         match records.next() {
-            None if !first.in_batch => self.install_single(first),
+            None if !first.in_batch => self.install_single(&first, hash),
             second => self.install_all([first].into_iter().chain(second).chain(records)),
         }
         if self.index.wants_work() {
@@ -142,13 +159,17 @@ impl Core {
     }
 
     /// The usual call, without an allocation.
-    fn install_single(&self, record: RecordRef<'_>) {
-        let Some(offered) = self.offered(record) else { return };
-        let mut forgotten = Vec::new();
-        self.offer_all(&[offered], &mut forgotten);
-        self.forget(&forgotten);
+    #[inline]
+    fn install_single(&self, record: &RecordRef<'_>, hash: Option<u64>) {
+        let Some(address) = self.address_or_poison(record) else { return };
+        let hash = hash.unwrap_or_else(|| self.index.hash(record.keyspace, record.key));
+        let outcome = self.index.install_one(record, address, hash, self);
+        if self.note_installed(record, outcome) {
+            self.forget(&[(*record, address)]);
+        }
     }
 
+    #[inline(never)]
     fn install_all<'a>(&self, records: impl Iterator<Item = RecordRef<'a>>) {
         let mut records = records.peekable();
         let mut singles = Vec::new();
@@ -186,34 +207,34 @@ impl Core {
     }
 
     fn offered<'a>(&self, record: RecordRef<'a>) -> Option<Offered<'a>> {
-        match self.address_of(record.location) {
-            Ok(address) => Some((record, address)),
-            Err(error) => {
-                self.poison(&error);
-                None
-            }
-        }
+        self.address_or_poison(&record).map(|address| (record, address))
+    }
+
+    #[inline]
+    fn address_or_poison(&self, record: &RecordRef<'_>) -> Option<Address> {
+        self.address_of(record.location).inspect_err(|error| self.poison(error)).ok()
     }
 
     fn offer<'a>(&self, chunk: &mut Vec<Offered<'a>>, forgotten: &mut Vec<Offered<'a>>) {
-        self.offer_all(chunk, forgotten);
-        chunk.clear();
-    }
-
-    fn offer_all<'a>(&self, chunk: &[Offered<'a>], forgotten: &mut Vec<Offered<'a>>) {
-        let forgets_tombstones = self.log.forgets_tombstones();
         self.index.install(chunk, self, true, |n, outcome| {
-            let (record, _) = &chunk[n];
-            self.counters.installed(record.tombstone, outcome, forgets_tombstones);
-            match outcome {
-                Installed::Inserted | Installed::Present => {}
-                Installed::Replaced { old, .. } => self.log.forget(self.slots.location(old)),
-                Installed::Stale => self.log.forget(record.location),
-            }
-            if forgets_tombstones && record.tombstone && outcome != Installed::Stale {
+            if self.note_installed(&chunk[n].0, outcome) {
                 forgotten.push(chunk[n]);
             }
         });
+        chunk.clear();
+    }
+
+    /// Follows what became of a record; true if it is a tombstone that is to be forgotten.
+    #[inline]
+    fn note_installed(&self, record: &RecordRef<'_>, outcome: Installed) -> bool {
+        let forgets_tombstones = self.log.forgets_tombstones();
+        self.counters.installed(record.tombstone, outcome, forgets_tombstones);
+        match outcome {
+            Installed::Inserted | Installed::Present => {}
+            Installed::Replaced { old, .. } => self.log.forget(|| self.slots.location(old)),
+            Installed::Stale => self.log.forget(|| record.location),
+        }
+        forgets_tombstones && record.tombstone && outcome != Installed::Stale
     }
 
     /// Takes out the entries of tombstones that have nothing left to hide, and their records. Not while their commit is
@@ -221,7 +242,7 @@ impl Core {
     fn forget(&self, tombstones: &[Offered<'_>]) {
         for (record, address) in tombstones {
             self.index.remove(record.keyspace, record.key, *address);
-            self.log.forget(record.location);
+            self.log.forget(|| record.location);
         }
     }
 

@@ -3,11 +3,14 @@
 //! # Layout
 //! Appends go through [`Log`]; reads through the [`LogSegment`] that the slot table has for an address.
 //!
-//! Both kinds number the commits, keep the records, and hand every record to the [`Installer`] before an append is
-//! acknowledged. Nothing reaches the index by another way (rule 8).
+//! Both kinds number the commits, keep the records, and hand every record to the [`Installer`], or to the [`Installing`] of
+//! the thread that appends, before an append is acknowledged. Nothing reaches the index by another way (rule 8).
+//!
+//! [`Installer`]: crate::install::Installer
 
 use crate::address::Location;
 use crate::error::Result;
+use crate::install::Installing;
 use crate::memory_log::MemoryLog;
 use crate::options::Durability;
 use crate::parts::{DurableLog, DurableSegment, Manifest};
@@ -67,8 +70,17 @@ macro_rules! either {
 
 impl Log {
     /// Appends one commit, and returns once it is installed and as durable as asked.
-    pub(crate) fn append(&self, writes: &[Write<'_>], durability: Durability) -> Result<SeqNo> {
-        either!(self, log => log.append(writes, durability))
+    #[inline]
+    pub(crate) fn append(
+        &self,
+        writes: &[Write<'_>],
+        durability: Durability,
+        installing: Installing<'_>,
+    ) -> Result<SeqNo> {
+        match self {
+            Log::Memory(log) => log.append(writes, installing),
+            Log::Durable(log) => log.append(writes, durability, installing),
+        }
     }
 
     /// Appends one commit; the ticket resolves when [`Log::append`] would return.
@@ -113,9 +125,10 @@ impl Log {
     }
 
     /// The index points at this record no more. On disk its bytes wait for compaction; in memory they go now.
-    pub(crate) fn forget(&self, location: Location) {
+    #[inline]
+    pub(crate) fn forget(&self, location: impl FnOnce() -> Location) {
         match self {
-            Log::Memory(log) => log.forget(location),
+            Log::Memory(log) => log.forget(location()),
             Log::Durable(_) => {}
         }
     }

@@ -19,7 +19,7 @@ use bytes::Bytes;
 
 use crate::address::Location;
 use crate::error::{ClosedReason, Error, Result};
-use crate::install::Installer;
+use crate::install::{Installer, Installing};
 use crate::options::Durability;
 use crate::pinned::Source;
 use crate::record::{Change, KeyspaceId, RecordRef, SeqNo, Write};
@@ -93,7 +93,11 @@ impl MemoryLog {
         }
     }
 
-    pub(crate) fn append(&self, writes: &[Write<'_>], _: Durability) -> Result<SeqNo> {
+    pub(crate) fn append(&self, writes: &[Write<'_>], installing: Installing<'_>) -> Result<SeqNo> {
+        self.commit(writes, Some(installing))
+    }
+
+    fn commit(&self, writes: &[Write<'_>], installing: Option<Installing<'_>>) -> Result<SeqNo> {
         let mut tail = lock(&self.tail);
         if tail.closed {
             return Err(Error::closed(ClosedReason::Clean));
@@ -112,16 +116,20 @@ impl MemoryLog {
         // ORDERING: pairs with the acquire load in `last_seq`; whoever sees the number sees the records of the commit.
         self.last_seq.store(seq, Release);
         let shown = |(&at, write)| show(at, seq, in_batch, write);
-        self.installer.apply(locations.iter().zip(writes).map(shown));
+        let records = locations.iter().zip(writes).map(shown);
+        match installing {
+            Some(installing) => installing.apply(records),
+            None => self.installer.apply(records),
+        }
         Ok(seq)
     }
 
     pub(crate) fn append_async(
         &self,
         writes: &[Write<'_>],
-        durability: Durability,
+        _: Durability,
     ) -> Result<Ticket<SeqNo>> {
-        self.append(writes, durability).map(|seq| Ticket::ready(Ok(seq)))
+        self.commit(writes, None).map(|seq| Ticket::ready(Ok(seq)))
     }
 
     pub(crate) fn sync(&self) -> Result<SeqNo> {

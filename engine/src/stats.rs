@@ -217,12 +217,17 @@ pub(crate) struct Counters {
 
 impl Counters {
     /// Follows what became of a record in the index.
+    #[inline]
     pub(crate) fn installed(&self, tombstone: bool, outcome: Installed, forgets_tombstones: bool) {
         let count = |tombstone| if tombstone { &self.tombstones } else { &self.keys };
         let is_kept = !(tombstone && forgets_tombstones);
         match outcome {
             Installed::Stale | Installed::Present => return,
             Installed::Inserted => {}
+            // The usual one: what it takes away it gives back.
+            Installed::Replaced { old_tombstone, .. } if old_tombstone == tombstone && is_kept => {
+                return;
+            }
             Installed::Replaced { old_tombstone, .. } => {
                 count(old_tombstone).fetch_sub(1, Relaxed);
             }

@@ -16,6 +16,7 @@ use std::sync::atomic::Ordering::{Acquire, Release};
 
 use crate::core::Core;
 use crate::error::{Error, Result};
+use crate::install::Installing;
 use crate::options::Durability;
 use crate::record::{Change, KeyspaceId, SeqNo, Write};
 use crate::sync;
@@ -56,9 +57,10 @@ impl Core {
     /// Commits; returns once the commit is visible and as durable as asked.
     pub(crate) fn commit(&self, writes: &[Write<'_>], asked: Option<Durability>) -> Result<SeqNo> {
         let durability = self.admit(writes, asked)?;
-        self.prefetch(writes);
+        let installing = self.prefetch(writes);
         let _shared = sync::read(&self.gate);
-        self.log.append(writes, durability).inspect_err(|error| self.note_failure(error))
+        let appended = self.log.append(writes, durability, installing);
+        appended.inspect_err(|error| self.note_failure(error))
     }
 
     /// Commits; the ticket resolves when [`Core::commit`] would return.
@@ -89,7 +91,9 @@ impl Core {
                 return Ok(Err(FailedCheck(n)));
             }
         }
-        self.log.append(writes, durability).inspect_err(|error| self.note_failure(error)).map(Ok)
+        let installing = Installing { core: self, hash: None };
+        let appended = self.log.append(writes, durability, installing);
+        appended.inspect_err(|error| self.note_failure(error)).map(Ok)
     }
 
     /// Waits until every commit that a ticket stands for is installed. The caller has the gate alone.
@@ -116,17 +120,21 @@ impl Core {
 
     /// Asks for the places in the index that a small commit is about to change and for the records that it is about to
     /// replace: while it is encoded and appended they come closer, which halves the cost of an overwrite in memory that the
-    /// caches do not hold.
+    /// caches do not hold. Returns what the installation will need to know.
     #[inline]
-    fn prefetch(&self, writes: &[Write<'_>]) {
+    fn prefetch(&self, writes: &[Write<'_>]) -> Installing<'_> {
+        let mut hash = None;
         match writes {
             [write] => {
-                let old = self.index.guess(write.keyspace, write.key);
-                old.into_iter().for_each(|address| self.prefetch_record(address));
+                let hash = *hash.insert(self.index.hash(write.keyspace, write.key));
+                if let Some(address) = self.index.guess_hashed(hash) {
+                    self.prefetch_record(address);
+                }
             }
             _ if writes.len() <= PREFETCHED_WRITES_MAX => self.prefetch_several(writes),
             _ => {}
         }
+        Installing { core: self, hash }
     }
 
     fn prefetch_several(&self, writes: &[Write<'_>]) {
@@ -136,6 +144,7 @@ impl Core {
     }
 
     /// Refuses what may not or cannot be written, and says how durable it is to be.
+    #[inline]
     fn admit(&self, writes: &[Write<'_>], asked: Option<Durability>) -> Result<Durability> {
         self.check_writable()?;
         check_limits(writes)?;
@@ -143,6 +152,7 @@ impl Core {
     }
 }
 
+#[inline]
 fn check_limits(writes: &[Write<'_>]) -> Result<()> {
     let mut commit_bytes = 0;
     for write in writes {

@@ -59,6 +59,7 @@ impl DeadBits {
     }
 
     /// Marks the record that starts at this offset; true if it was not marked. Beyond the segment nothing happens.
+    #[inline]
     pub fn set(&self, offset_bytes: u32) -> bool {
         if offset_bytes >= self.segment_bytes {
             return false;

@@ -1,5 +1,8 @@
 //! The end of the log under its lock: order, sequence numbers, marks, rotation, and what is not synced yet.
 //!
+//! # Layout
+//! `room` is what happens before a commit is stored: the next window, the next segment.
+//!
 //! # Invariants
 //! - The lock gives the sequence and the place together, so log order is sequence order.
 //! - `published` is the last sequence below which nothing is missing: a large commit that is still being copied holds
@@ -7,23 +10,21 @@
 //! - Every segment has room for a seal frame behind whatever is in it.
 
 mod reclaim;
+mod room;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::bugs::{Bug, planted};
 use crate::commit::{COPY_UNDER_LOCK_BYTES_MAX, Commit};
-use crate::error::{Error, Result};
-use crate::format::{
-    ChainFrame, HEADER_BYTES, MARK_FRAME_BYTES, Mark, SEAL_FRAME_BYTES, encode_mark, encode_seal,
-};
+use crate::error::Result;
+use crate::format::{HEADER_BYTES, MARK_FRAME_BYTES, Mark, encode_mark};
 use crate::latch::Latch;
 use crate::leader::Scope;
 use crate::metrics::Counters;
 use crate::record::SeqNo;
 use crate::segment::{Position, Segment};
-use crate::space::{Space, Wishes, full};
-use crate::sync::atomic::Ordering;
+use crate::space::{Space, Wishes};
 use crate::unsynced::Unsynced;
 
 /// What the appender needs of the log around it.
@@ -38,11 +39,13 @@ pub(crate) struct Surroundings<'a> {
 /// Where a commit was put.
 #[derive(Debug)]
 pub(crate) struct Placed {
-    pub(crate) segment: Arc<Segment>,
+    pub(crate) segment: u64,
     pub(crate) start: Position,
     pub(crate) seq: SeqNo,
-    /// The caller stores the commit and then calls [`Appender::complete`].
-    pub(crate) copy_outside: bool,
+    /// The caller stores the commit there and then calls [`Appender::complete`].
+    pub(crate) copy_to: Option<Arc<Segment>>,
+    /// Its bytes wait in memory for a flush.
+    pub(crate) is_staged: bool,
     /// Something at or below it may not be published yet.
     pub(crate) behind: bool,
 }
@@ -51,6 +54,8 @@ pub(crate) struct Placed {
 pub(crate) struct Appender {
     segment: Arc<Segment>,
     at: Position,
+    /// Commits that end up to here find room and leave nothing to wish for, as [`Space::easy_until`] says.
+    easy_until: u32,
     next_seq: SeqNo,
     /// The largest sequence that a mark or chain frame says to be durable.
     marked: SeqNo,
@@ -104,6 +109,7 @@ impl Appender {
         Appender {
             segment,
             at,
+            easy_until: 0,
             next_seq: floor + 1,
             marked: floor,
             recovered,
@@ -127,6 +133,7 @@ impl Appender {
     }
 
     /// The segment being written.
+    #[inline]
     pub(crate) fn segment(&self) -> &Arc<Segment> {
         &self.segment
     }
@@ -141,6 +148,7 @@ impl Appender {
     }
 
     /// Gives a commit its place and sequence, and stores it when it is small.
+    #[inline]
     pub(crate) fn append(
         &mut self,
         commit: &Commit<'_>,
@@ -148,25 +156,19 @@ impl Appender {
         around: &Surroundings<'_>,
     ) -> Result<Placed> {
         let mark_bytes = if around.durable > self.marked { MARK_FRAME_BYTES as u32 } else { 0 };
-        let stored = commit.stored_bytes();
-        self.make_room(
-            stored + mark_bytes,
-            commit.logical_bytes() + mark_bytes,
-            commit.is_priority(),
-            around,
-        )?;
+        let (stored, logical) = (commit.stored_bytes(), commit.logical_bytes());
+        let (stored_all, logical_all) = (stored + mark_bytes, logical + mark_bytes);
+        if !self.is_easy(stored_all, logical_all) {
+            self.make_room(stored_all, logical_all, commit.is_priority(), around)?;
+        } else if !cfg!(loom) {
+            debug_assert!(self.has_room(stored_all, logical_all, around.space));
+        }
         if around.durable > self.marked {
-            let durable_seq =
-                if planted(Bug::MarkTooEarly) { self.last_seq() } else { around.durable };
-            let mark = Mark { durable_seq, wall_ms: around.space.clock.wall_ms() };
-            self.store_frame(|place| encode_mark(mark, place), around);
-            self.marked = around.durable;
+            let durable = if planted(Bug::MarkTooEarly) { self.last_seq() } else { around.durable };
+            self.store_mark(durable, around);
         }
         let (start, seq) = (self.at, self.next_seq);
-        self.at = Position {
-            stored: start.stored + stored,
-            logical: start.logical + commit.logical_bytes(),
-        };
+        self.at = Position { stored: start.stored + stored, logical: start.logical + logical };
         self.next_seq += 1;
         if commit.is_compressed() {
             self.segment.note_compressed(start, self.at);
@@ -180,22 +182,29 @@ impl Appender {
         }
         let behind = copy_outside || !self.in_flight.is_empty();
         if behind {
-            let segment = Arc::clone(&self.segment);
-            self.in_flight.push_back(InFlight {
-                seq,
-                segment,
-                start,
-                end: self.at,
-                done: !copy_outside,
-            });
+            self.queue(start, seq, !copy_outside);
         } else {
             self.segment.advance(self.at.stored, seq);
         }
         around.counters.commits.add_exclusive(1);
         around.counters.records.add_exclusive(u64::from(commit.record_count()));
         around.counters.bytes_stored.add_exclusive(u64::from(stored));
-        around.counters.bytes_raw.add_exclusive(u64::from(commit.logical_bytes()));
-        Ok(Placed { segment: Arc::clone(&self.segment), start, seq, copy_outside, behind })
+        around.counters.bytes_raw.add_exclusive(u64::from(logical));
+        Ok(Placed {
+            segment: self.segment.id,
+            start,
+            seq,
+            copy_to: copy_outside.then(|| Arc::clone(&self.segment)),
+            is_staged: self.segment.tail().is_staged(),
+            behind,
+        })
+    }
+
+    /// Notes a commit that ends here and is not published yet, or not to be told of before another one.
+    #[cold]
+    fn queue(&mut self, start: Position, seq: SeqNo, done: bool) {
+        let (segment, end) = (Arc::clone(&self.segment), self.at);
+        self.in_flight.push_back(InFlight { seq, segment, start, end, done });
     }
 
     /// A commit that was copied outside the lock is published; returns true when `published` moved.
@@ -247,6 +256,11 @@ impl Appender {
             .map_or((self.segment.id, self.at), |first| (first.segment.id, first.start))
     }
 
+    /// The id of the segment in which the published bytes end.
+    pub(crate) fn published_segment(&self) -> u64 {
+        self.limit().0
+    }
+
     /// The segments that no sync has covered, for whoever syncs them.
     pub(crate) fn unsynced(&mut self) -> &mut Unsynced {
         &mut self.unsynced
@@ -264,11 +278,16 @@ impl Appender {
         }
         // A segment that had to be begun for it says so in its first frame.
         if around.durable > self.marked {
-            let mark = Mark { durable_seq: around.durable, wall_ms: around.space.clock.wall_ms() };
-            self.store_frame(|place| encode_mark(mark, place), around);
-            self.marked = around.durable;
+            self.store_mark(around.durable, around);
         }
         Ok(())
+    }
+
+    #[cold]
+    fn store_mark(&mut self, durable_seq: SeqNo, around: &Surroundings<'_>) {
+        let mark = Mark { durable_seq, wall_ms: around.space.clock.wall_ms() };
+        self.store_frame(|place| encode_mark(mark, place), around);
+        self.marked = around.durable;
     }
 
     /// Stores a frame of the log's own; `at` moves behind it.
@@ -287,102 +306,4 @@ impl Appender {
         around.counters.bytes_stored.add_exclusive(frame.len() as u64);
         around.counters.bytes_raw.add_exclusive(frame.len() as u64);
     }
-
-    /// Sees to it that `stored` bytes and a seal fit behind `at` in reserved space.
-    fn make_room(
-        &mut self,
-        stored: u32,
-        logical: u32,
-        priority: bool,
-        around: &Surroundings<'_>,
-    ) -> Result<()> {
-        let seal = SEAL_FRAME_BYTES as u32;
-        let fits = |at: Position, capacity: u32| {
-            at.stored.saturating_add(stored).saturating_add(seal) <= capacity
-                && at.logical.saturating_add(logical).saturating_add(seal)
-                    <= crate::segment::SEGMENT_SPAN
-        };
-        if !fits(self.at, self.segment.capacity) {
-            self.rotate(stored.max(logical), around)?;
-        }
-        let needed = self.at.stored + stored + seal;
-        let reserve = around.space.reserve_bytes(self.segment.capacity);
-        let wanted = needed.saturating_add(reserve).min(self.segment.capacity);
-        if self.segment.reserved.load(Ordering::Acquire) >= wanted
-            && (needed.saturating_add(reserve) <= wanted || around.space.is_prepared())
-        {
-            return Ok(());
-        }
-        self.make_room_now(needed, wanted, priority, around)
-    }
-
-    /// The slow path: nobody was ahead of us, or the disk is full.
-    #[cold]
-    fn make_room_now(
-        &self,
-        needed: u32,
-        wanted: u32,
-        priority: bool,
-        around: &Surroundings<'_>,
-    ) -> Result<()> {
-        let started = around.space.clock.monotonic();
-        let mut room = around.space.reserve(around.latch, &self.segment, wanted);
-        if room.is_ok() && wanted == self.segment.capacity {
-            // The reserve reaches into the next segment.
-            room = around.space.prepare(around.latch, 0, self.log_bytes);
-        }
-        let stalled = around.space.clock.monotonic().saturating_sub(started);
-        around.counters.stalls.add(1);
-        around.counters.stall_time_ns.add(stalled.as_nanos() as u64);
-        let has_reserve = priority && needed <= self.segment.reserved.load(Ordering::Acquire);
-        room.or_else(|e| {
-            if e.is_storage_full() && has_reserve { Ok(()) } else { Err(refusal(e, around)) }
-        })
-    }
-
-    /// The commit that a durable watermark stands for. Until the first sync the watermark is the floor, which no commit
-    /// has: a frame that said so would make recovery look for commits that never were.
-    fn durable_commit(&self, durable: SeqNo) -> SeqNo {
-        if durable > self.floor { durable } else { self.recovered }
-    }
-
-    /// The id of the segment in which the published bytes end.
-    pub(crate) fn published_segment(&self) -> u64 {
-        self.limit().0
-    }
-
-    /// Leaves the segment for the next, which was made ready (or is made now).
-    fn rotate(&mut self, content_bytes: u32, around: &Surroundings<'_>) -> Result<()> {
-        let taken = around.space.take(around.latch, content_bytes, self.log_bytes);
-        let next = taken.map_err(|e| refusal(e, around))?;
-        let last_seq = self.last_seq();
-        self.store_frame(|place| encode_seal(last_seq, next.id, place), around);
-        self.unsynced.seal(self.at);
-        let chain = ChainFrame {
-            last_seq,
-            predecessor: self.segment.id,
-            predecessor_end: self.at.stored,
-            predecessor_logical_end: self.at.logical,
-            durable_seq: self.durable_commit(around.durable),
-            oldest: self.oldest,
-            wall_ms: around.space.clock.wall_ms(),
-            seq_floor: last_seq,
-        };
-        self.log_bytes += u64::from(self.at.stored);
-        self.at = next.begin(&chain);
-        self.marked = self.marked.max(around.durable);
-        self.unsynced.begin(&next);
-        self.segment = next;
-        around.counters.rotations.add(1);
-        Ok(())
-    }
-}
-
-/// What a writer is told when no room could be made.
-fn refusal(error: Error, around: &Surroundings<'_>) -> Error {
-    if !error.is_storage_full() {
-        return error;
-    }
-    around.counters.full_refusals.add(1);
-    full().caused_by(&error)
 }

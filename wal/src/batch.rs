@@ -1,7 +1,9 @@
 //! A commit in the making: records that become visible and durable together or not at all.
 
 use crate::error::{Error, Result};
-use crate::format::{RECORD_OVERHEAD_BYTES_MAX, RecordFields, encode_record, set_in_group};
+use crate::format::{
+    EXPIRY_MS_MAX, RECORD_OVERHEAD_BYTES_MAX, RecordFields, encode_record, set_in_group,
+};
 
 /// LIMIT: the longest key.
 pub const KEY_BYTES_MAX: usize = 64 << 10;
@@ -27,6 +29,18 @@ pub struct Batch {
     bytes: Vec<u8>,
     count: u32,
     priority: bool,
+    first: First,
+}
+
+/// What the first record says, so that nobody has to read it back.
+#[derive(Debug, Clone, Copy, Default)]
+struct First {
+    keyspace: u32,
+    delete: bool,
+    expires_at_ms: Option<u64>,
+    key_at: usize,
+    key_bytes: usize,
+    value_bytes: usize,
 }
 
 impl Batch {
@@ -97,6 +111,15 @@ impl Batch {
         &self.bytes
     }
 
+    /// The fields of the first record; those of all, where there is one.
+    #[inline]
+    pub(crate) fn first(&self) -> RecordFields<'_> {
+        let First { keyspace, delete, expires_at_ms, key_at, key_bytes, value_bytes } = self.first;
+        let (key, rest) = self.bytes[key_at..].split_at(key_bytes);
+        let (value, in_group) = (&rest[..value_bytes], self.count > 1);
+        RecordFields { keyspace, delete, in_group, expires_at_ms, key, value }
+    }
+
     pub(crate) fn record_count(&self) -> u32 {
         self.count
     }
@@ -113,35 +136,42 @@ impl Batch {
         key: &[u8],
         value: &[u8],
     ) -> Result<()> {
-        if key.len() > KEY_BYTES_MAX {
-            return Err(Error::limit(format!(
-                "the key has {} bytes; the limit is {KEY_BYTES_MAX}",
-                key.len()
-            )));
-        }
-        if value.len() > VALUE_BYTES_MAX {
-            return Err(Error::limit(format!(
-                "the value has {} bytes; the limit is {VALUE_BYTES_MAX}; split it over several keys",
-                value.len()
-            )));
-        }
         let bytes = self.bytes.len() + RECORD_OVERHEAD_BYTES_MAX + key.len() + value.len();
-        if bytes > COMMIT_BYTES_MAX {
-            return Err(Error::limit(format!(
-                "the commit would have {bytes} bytes; the limit is {COMMIT_BYTES_MAX}; commit what is there first"
-            )));
+        if key.len() > KEY_BYTES_MAX || value.len() > VALUE_BYTES_MAX || bytes > COMMIT_BYTES_MAX {
+            return Err(beyond_limits(key, value, bytes));
         }
         if self.count == 1 {
             set_in_group(&mut self.bytes, 0, true);
         }
         let in_group = self.count > 0;
-        encode_record(
-            &mut self.bytes,
-            &RecordFields { keyspace, delete, in_group, expires_at_ms, key, value },
-        );
+        let expires_at_ms = expires_at_ms.map(|at_ms| at_ms.min(EXPIRY_MS_MAX));
+        let fields = RecordFields { keyspace, delete, in_group, expires_at_ms, key, value };
+        let key_at = encode_record(&mut self.bytes, &fields);
+        if !in_group {
+            let (key_bytes, value_bytes) = (key.len(), value.len());
+            self.first = First { keyspace, delete, expires_at_ms, key_at, key_bytes, value_bytes };
+        }
         self.count += 1;
         Ok(())
     }
+}
+
+/// The error of a record that is too long, or that makes the commit so.
+#[cold]
+fn beyond_limits(key: &[u8], value: &[u8], commit_bytes: usize) -> Error {
+    if key.len() > KEY_BYTES_MAX {
+        let bytes = key.len();
+        return Error::limit(format!("the key has {bytes} bytes; the limit is {KEY_BYTES_MAX}"));
+    }
+    if value.len() > VALUE_BYTES_MAX {
+        return Error::limit(format!(
+            "the value has {} bytes; the limit is {VALUE_BYTES_MAX}; split it over several keys",
+            value.len()
+        ));
+    }
+    Error::limit(format!(
+        "the commit would have {commit_bytes} bytes; the limit is {COMMIT_BYTES_MAX}; commit what is there first"
+    ))
 }
 
 #[cfg(test)]

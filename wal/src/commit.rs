@@ -48,26 +48,26 @@ pub(crate) struct Commit<'a> {
 }
 
 /// Encodes `batch`, compressed where that pays, and hands it to `append`.
+#[inline]
 pub(crate) fn with_commit<R>(
     batch: &Batch,
     gauge: &CompressionGauge,
     append: impl FnOnce(&Commit<'_>) -> R,
 ) -> R {
-    if !gauge.applies_to(batch.bytes()) {
-        return append(&Commit { body: plain_body(batch), batch });
-    }
     // Taken out, so that a handler that appends from within an append finds (empty) buffers, too.
-    let mut scratch = SCRATCH.take();
-    let result = {
-        let body = compressed_body(batch, gauge, &mut scratch).unwrap_or(plain_body(batch));
-        append(&Commit { body, batch })
-    };
-    if scratch.raw.capacity() + scratch.stored.capacity() <= SCRATCH_BYTES_MAX {
+    let mut scratch = gauge.applies_to(batch.bytes()).then(|| SCRATCH.take());
+    let compressed = scratch.as_mut().and_then(|scratch| compressed_body(batch, gauge, scratch));
+    let body = compressed.unwrap_or_else(|| plain_body(batch));
+    let result = append(&Commit { body, batch });
+    if let Some(scratch) = scratch
+        && scratch.raw.capacity() + scratch.stored.capacity() <= SCRATCH_BYTES_MAX
+    {
         SCRATCH.set(scratch);
     }
     result
 }
 
+#[inline]
 fn plain_body(batch: &Batch) -> Body<'_> {
     match batch.record_count() {
         1 => Body::Record(batch.encoded()),
@@ -191,6 +191,7 @@ impl Commit<'_> {
     }
 
     /// Calls `f` with the records as they are in the log at `start` of `segment`.
+    #[inline]
     pub(crate) fn with_records<R>(
         &self,
         segment: u64,
@@ -205,10 +206,9 @@ impl Commit<'_> {
             }
         };
         let encoded = self.batch.encoded();
-        if let Body::Record(record) = &self.body {
-            let one = parse_record(record)
-                .map(|(_, fields)| record_ref(Location { segment, offset: first }, seq, &fields));
-            return f(one.as_slice());
+        if matches!(self.body, Body::Record(_)) {
+            let location = Location { segment, offset: first };
+            return f(&[record_ref(location, seq, &self.batch.first())]);
         }
         let mut records = Vec::with_capacity(self.batch.len());
         let mut at = 0;
@@ -225,6 +225,7 @@ impl Commit<'_> {
 }
 
 /// Stores the sequence and then, by one release store, the head word.
+#[inline]
 fn publish(tail: &Tail, unfinished: &[u8], seq: SeqNo, place: Place) {
     let Some(head) = HeadWord::read(unfinished) else { return };
     tail.store(place.offset + 8, &seq.to_le_bytes());

@@ -48,6 +48,7 @@ impl CompressionGauge {
     }
 
     /// False for what is never compressed, so that nothing needs to be prepared for it.
+    #[inline]
     pub(crate) fn applies_to(&self, raw_bytes: usize) -> bool {
         cfg!(feature = "snappy") && self.enabled && raw_bytes >= COMPRESS_BYTES_MIN
     }

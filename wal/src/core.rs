@@ -69,11 +69,15 @@ impl std::fmt::Debug for Core {
 }
 
 impl Core {
-    /// Appends and waits for what `durability` promises.
-    pub(crate) fn append(&self, batch: &Batch, durability: Durability) -> Result<SeqNo> {
-        let seq = self.enter(batch, durability, |placed, commit| {
-            self.finish_relaxed(placed, commit, durability)
-        })?;
+    /// Appends and waits for what `durability` promises; `install` takes the records of a relaxed commit.
+    #[inline]
+    pub(crate) fn append(
+        &self,
+        batch: &Batch,
+        durability: Durability,
+        install: impl FnOnce(&[RecordRef<'_>]),
+    ) -> Result<SeqNo> {
+        let seq = self.enter(batch, durability, install)?;
         if let Some(target) = self.must_be_durable(seq, durability) {
             self.ride(target, Some(durability))?;
         }
@@ -86,18 +90,17 @@ impl Core {
         batch: &Batch,
         durability: Durability,
     ) -> Result<(SeqNo, bool)> {
-        let seq = self.enter(batch, durability, |placed, commit| {
-            self.finish_relaxed(placed, commit, durability)
-        })?;
+        let seq = self.enter(batch, durability, |records| self.handler.apply(records))?;
         Ok((seq, self.must_be_durable(seq, durability).is_some()))
     }
 
-    /// The commit in the log; relaxed ones are finished by `finish` while their encoded form is still at hand.
+    /// The commit in the log; relaxed ones are finished while their encoded form is still at hand.
+    #[inline]
     fn enter(
         &self,
         batch: &Batch,
         durability: Durability,
-        finish: impl FnOnce(&Placed, &Commit<'_>) -> Result<()>,
+        install: impl FnOnce(&[RecordRef<'_>]),
     ) -> Result<SeqNo> {
         validate_durability(durability)?;
         self.check_fork()?;
@@ -112,8 +115,8 @@ impl Core {
                 self.wait_published(placed.seq);
             }
             if !durability.is_durable() {
-                let finished = finish(&placed, commit);
-                self.uninstalled.note_installed(placed.segment.id);
+                let finished = self.finish_relaxed(&placed, commit, durability, install);
+                self.uninstalled.note_installed(placed.segment);
                 finished?;
             }
             Ok(placed.seq)
@@ -121,25 +124,26 @@ impl Core {
     }
 
     /// Gives the commit its place under the append lock, and copies it there or, when large, outside.
+    #[inline]
     fn place(&self, commit: &Commit<'_>, waits_for_install: bool) -> Result<Placed> {
-        let (placed, rotated, wants_space) = {
-            let mut appender = lock(&self.appender);
-            self.check_open()?;
-            let before = appender.segment().id;
-            let placed = appender.append(commit, waits_for_install, &self.surroundings());
-            if let (Ok(placed), false) = (&placed, waits_for_install) {
-                self.uninstalled.note_placed(placed.segment.id);
-            }
-            // Also when the disk was full behind the rotation: smaller commits go there all the same.
-            let rotated = appender.segment().id != before;
-            if rotated {
-                self.note_segment(appender.segment());
-            }
-            (placed?, rotated, rotated || appender.wishes(&self.space).any())
-        };
-        if placed.copy_outside {
-            let place = placed.segment.place(placed.start.stored);
-            commit.store(placed.segment.tail(), placed.seq, place);
+        let mut appender = lock(&self.appender);
+        self.check_open()?;
+        let before = appender.segment().id;
+        let placed = appender.append(commit, waits_for_install, &self.surroundings());
+        // Also when the disk was full behind the rotation: smaller commits go there all the same.
+        let rotated = appender.segment().id != before;
+        if rotated {
+            self.note_segment(appender.segment());
+        }
+        let placed = placed?;
+        if !waits_for_install {
+            self.uninstalled.note_placed(placed.segment);
+        }
+        let wants_space = appender.has_wishes(&self.space) || rotated;
+        drop(appender);
+        if let Some(segment) = &placed.copy_to {
+            let place = segment.place(placed.start.stored);
+            commit.store(segment.tail(), placed.seq, place);
             if lock(&self.appender).complete(placed.seq) {
                 self.published_moved.notify_all();
             }
@@ -149,7 +153,7 @@ impl Core {
         }
         if rotated {
             #[cfg(feature = "tracing")]
-            tracing::debug!(segment = placed.segment.id, "the log goes on in a new segment");
+            tracing::debug!(segment = placed.segment, "the log goes on in a new segment");
             // What was sealed is to be synced.
             self.sync_signals.notify();
         }
@@ -157,23 +161,21 @@ impl Core {
     }
 
     /// A relaxed commit: in the kernel, without a hole below it, and installed.
+    #[inline]
     fn finish_relaxed(
         &self,
         placed: &Placed,
         commit: &Commit<'_>,
         durability: Durability,
+        install: impl FnOnce(&[RecordRef<'_>]),
     ) -> Result<()> {
-        if placed.segment.tail().is_staged() {
-            let mut segments = lock(&self.appender).unflushed();
-            if planted(Bug::PredecessorNotFlushed) {
-                segments.drain(..segments.len() - 1);
-            }
-            for (segment, end) in segments {
-                self.flush_segment(&segment, end)?;
-            }
+        if placed.is_staged {
+            self.flush_appended()?;
         }
-        commit.with_records(placed.segment.id, placed.start, placed.seq, |records| {
-            self.install(records)
+        commit.with_records(placed.segment, placed.start, placed.seq, |records| {
+            // Memory no longer follows the file then.
+            catch_unwind(AssertUnwindSafe(|| install(records)))
+                .map_err(|_| self.latch.close(Error::closed(ClosedReason::Panicked)))
         })?;
         let wakes_background = match durability {
             Durability::Interval(interval) => {
@@ -188,10 +190,13 @@ impl Core {
         Ok(())
     }
 
-    /// Calls the handler; a panic in it closes the log, since memory no longer follows the file.
-    fn install(&self, records: &[RecordRef<'_>]) -> Result<()> {
-        catch_unwind(AssertUnwindSafe(|| self.handler.apply(records)))
-            .map_err(|_| self.latch.close(Error::closed(ClosedReason::Panicked)))
+    /// Hands what was appended and published to the kernel.
+    fn flush_appended(&self) -> Result<()> {
+        let mut segments = lock(&self.appender).unflushed();
+        if planted(Bug::PredecessorNotFlushed) {
+            segments.drain(..segments.len() - 1);
+        }
+        segments.into_iter().try_for_each(|(segment, end)| self.flush_segment(&segment, end))
     }
 
     /// The sequence that must be durable before `seq` is acknowledged, if any.

@@ -1,6 +1,6 @@
 //! The error of this crate: one struct, a kind that a program can match, a sentence that a person can act on.
 //!
-//! An [`Error`] is cheap to clone, because one failed sync is the answer to every commit that waited for it.
+//! An [`Error`] is one pointer wide, so that a result costs its successful callers nothing.
 
 use std::fmt;
 use std::io;
@@ -81,8 +81,11 @@ impl ErrorKind {
 }
 
 /// What went wrong ([`Error::kind`]), where and what to do (`Display`), and why (`source`).
+#[derive(Clone)]
+pub struct Error(Box<Inner>);
+
 #[derive(Debug, Clone)]
-pub struct Error {
+struct Inner {
     kind: ErrorKind,
     context: String,
     source: Option<Arc<io::Error>>,
@@ -91,35 +94,36 @@ pub struct Error {
 impl Error {
     /// What went wrong, for programs.
     pub fn kind(&self) -> &ErrorKind {
-        &self.kind
+        &self.0.kind
     }
 
     /// The sentence that `Display` shows, without the source.
     pub fn context(&self) -> &str {
-        &self.context
+        &self.0.context
     }
 
     /// The operating system's error behind this one, where there is one.
     pub fn io_source(&self) -> Option<&io::Error> {
-        self.source.as_deref()
+        self.0.source.as_deref()
     }
 
     /// An error of the given kind with a sentence that says what the caller can do.
     pub fn new(kind: ErrorKind, context: impl Into<String>) -> Self {
-        Error { kind, context: context.into(), source: None }
+        Error(Box::new(Inner { kind, context: context.into(), source: None }))
     }
 
     /// Maps an operating-system error: a full disk becomes [`ErrorKind::StorageFull`], the rest [`ErrorKind::Io`].
     pub fn io(context: impl Into<String>, source: io::Error) -> Self {
         let kind =
             if is_out_of_resources(&source) { ErrorKind::StorageFull } else { ErrorKind::Io };
-        Error { kind, context: context.into(), source: Some(Arc::new(source)) }
+        let (context, source) = (context.into(), Some(Arc::new(source)));
+        Error(Box::new(Inner { kind, context, source }))
     }
 
     /// The same failure, once it has closed the log. "Full" would promise that nothing was written and that writes go on.
     pub(crate) fn for_good(mut self) -> Self {
         if self.is_storage_full() {
-            self.kind = ErrorKind::Io;
+            self.0.kind = ErrorKind::Io;
         }
         self
     }
@@ -127,7 +131,7 @@ impl Error {
     /// A failed sync. Never "full", whatever the system says: the bytes may be gone, so it cannot be tried again.
     pub(crate) fn sync_failed(path: &Path, source: io::Error) -> Self {
         let context = format!("cannot sync {}", path.display());
-        Error { kind: ErrorKind::Io, context, source: Some(Arc::new(source)) }
+        Error(Box::new(Inner { kind: ErrorKind::Io, context, source: Some(Arc::new(source)) }))
     }
 
     /// A damaged file.
@@ -144,7 +148,7 @@ impl Error {
             file.display()
         );
         let kind = ErrorKind::Corruption { file: file.to_path_buf(), offset, expected, found };
-        Error { kind, context, source: None }
+        Error(Box::new(Inner { kind, context, source: None }))
     }
 
     pub(crate) fn closed(reason: ClosedReason) -> Self {
@@ -166,8 +170,8 @@ impl Error {
 
     /// The same error with the words of the one that led to it.
     pub(crate) fn caused_by(mut self, cause: &Error) -> Self {
-        self.context = format!("{}; what happened first: {}", self.context, cause.context);
-        self.source.clone_from(&cause.source);
+        self.0.context = format!("{}; what happened first: {}", self.0.context, cause.0.context);
+        self.0.source.clone_from(&cause.0.source);
         self
     }
 
@@ -177,19 +181,27 @@ impl Error {
 
     /// True for a full disk, a used-up quota or no file handles left: the caller may try again later.
     pub fn is_storage_full(&self) -> bool {
-        self.kind == ErrorKind::StorageFull
+        self.0.kind == ErrorKind::StorageFull
     }
 
     /// True for a damaged file.
     pub fn is_corruption(&self) -> bool {
-        matches!(self.kind, ErrorKind::Corruption { .. })
+        matches!(self.0.kind, ErrorKind::Corruption { .. })
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Inner { kind, context, source } = &*self.0;
+        let mut shown = f.debug_struct("Error");
+        shown.field("kind", kind).field("context", context).field("source", source).finish()
     }
 }
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.context)?;
-        match &self.source {
+        f.write_str(&self.0.context)?;
+        match &self.0.source {
             Some(source) => write!(f, ": {source}"),
             None => Ok(()),
         }
@@ -198,7 +210,7 @@ impl fmt::Display for Error {
 
 impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        self.source.as_deref().map(|e| e as &(dyn std::error::Error + 'static))
+        self.0.source.as_deref().map(|e| e as &(dyn std::error::Error + 'static))
     }
 }
 

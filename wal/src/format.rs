@@ -25,8 +25,8 @@ pub(crate) use frame::{
 };
 pub(crate) use header::{HEADER_BYTES, HeaderFault, SegmentHeader, SegmentKind};
 pub(crate) use record::{
-    PREFIX_BYTES, RECORD_OVERHEAD_BYTES_MAX, RecordFields, encode_record, finish_head,
-    parse_record, record_bytes, set_in_group,
+    EXPIRY_MS_MAX, PREFIX_BYTES, RECORD_OVERHEAD_BYTES_MAX, RecordFields, encode_record,
+    finish_head, parse_record, record_bytes, set_in_group,
 };
 
 /// The kind byte of a head word.

@@ -20,12 +20,18 @@ impl Latch {
     }
 
     /// The reason for being closed, if it is.
+    #[inline]
     pub(crate) fn check(&self) -> Result<()> {
         // ORDERING: Acquire, pairs with the Release in `close`: whoever sees the flag sees the reason, too.
         if !self.closed.load(Ordering::Acquire) {
             return Ok(());
         }
-        Err(lock(&self.reason).clone().unwrap_or_else(|| Error::closed(ClosedReason::Poisoned)))
+        Err(self.reason())
+    }
+
+    #[cold]
+    fn reason(&self) -> Error {
+        lock(&self.reason).clone().unwrap_or_else(|| Error::closed(ClosedReason::Poisoned))
     }
 
     /// Closes for good; only the first call counts. Returns what callers are told from now on.

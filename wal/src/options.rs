@@ -279,6 +279,7 @@ impl WalOptions {
     }
 }
 
+#[inline]
 pub(crate) fn validate_durability(durability: Durability) -> Result<()> {
     match durability {
         Durability::Interval(t) if t.is_zero() => Err(Error::new(

@@ -106,7 +106,8 @@ impl RecordRef<'_> {
 /// # When it is called
 /// - By recovery, in log order, before `open` returns.
 /// - In durable modes by the leader of a sync, in log order, once the commits are durable and before anybody is told.
-/// - In relaxed modes by the appending thread, right after the append.
+/// - In relaxed modes by the appending thread, right after the append, unless it
+///   [installs](crate::Wal::append_installing) its commit itself.
 ///
 /// So calls may run concurrently and out of order, and the same record may be offered twice: keep the highest sequence
 /// number per key. A call gets whole commits, one or more.

@@ -36,6 +36,9 @@ pub(crate) const FULL_RETRY: Duration = Duration::from_secs(1);
 /// Page faults are taken so far ahead of the writers: little at a time, since a sync writes the zeroes.
 const PREFAULT_BYTES: u32 = 512 << 10;
 
+/// Who told what is wished for leaves it alone for so long: the other thread needs its time.
+const TOLD_BYTES: u32 = 4096;
+
 /// What should be made ready ahead of the writers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Wishes {
@@ -274,6 +277,29 @@ impl Space {
             window_end: (reserved < window_end).then_some(window_end),
             segment: !self.is_prepared(),
         }
+    }
+
+    /// Where to look again: content that ends up to there has room, and until then nothing is wished for, or what is wished
+    /// for `at` was `told`. The caller has the append lock, under which alone the prepared segment is taken.
+    pub(crate) fn easy_until(&self, segment: &Segment, at: u32, told: bool) -> u32 {
+        let capacity = segment.capacity;
+        let reserved = segment.reserved.load(Ordering::Acquire).min(capacity);
+        let prefaulted = segment.prefaulted.load(Ordering::Relaxed);
+        let to_prefault = reserved.saturating_sub(prefaulted.max(at));
+        let quiet_until = if told {
+            at.saturating_add(TOLD_BYTES)
+        } else if segment.tail().is_staged() || to_prefault < PREFAULT_BYTES / 2 {
+            // More can be prefaulted once more is reserved, and that is wished for before.
+            u32::MAX
+        } else {
+            prefaulted.saturating_sub(PREFAULT_BYTES / 2 + 1)
+        };
+        let ahead = match reserved == capacity {
+            true if self.is_prepared() => 0,
+            false if !told => self.reserve_bytes(capacity) + self.window_bytes(capacity),
+            _ => self.reserve_bytes(capacity),
+        };
+        reserved.saturating_sub(ahead + SEAL_FRAME_BYTES as u32).min(quiet_until)
     }
 
     /// True when the next segment is ready.

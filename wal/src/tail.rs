@@ -69,6 +69,7 @@ impl Tail {
     }
 
     /// Stores bytes that no reader looks at yet.
+    #[inline]
     pub(crate) fn store(&self, offset: u64, bytes: &[u8]) {
         match self {
             Tail::Mapped(mapped) => mapped.map.store(offset, bytes),
@@ -77,6 +78,7 @@ impl Tail {
     }
 
     /// Stores a head word after everything behind it.
+    #[inline]
     pub(crate) fn publish(&self, offset: u64, word: u64) {
         match self {
             Tail::Mapped(mapped) => mapped.map.publish(offset, word),
@@ -96,6 +98,7 @@ impl Tail {
     }
 
     /// True when bytes wait in memory for `flush`.
+    #[inline]
     pub(crate) fn is_staged(&self) -> bool {
         matches!(self, Tail::Staged(_))
     }

@@ -107,7 +107,24 @@ impl Wal {
     /// # Errors
     /// As [`Wal::append`].
     pub fn append_with(&self, batch: &Batch, durability: Durability) -> Result<SeqNo> {
-        self.core().append(batch, durability)
+        let core = self.core();
+        core.append(batch, durability, |records| core.handler.apply(records))
+    }
+
+    /// As [`Wal::append_with`], but in a relaxed mode it is `install` that is called with the records, in place of the
+    /// handler: for an owner that knows more of its commit than the log does. In a durable mode `install` is not called,
+    /// and the handler is, by the leader of the sync. A panic in `install` poisons the log, as one in the handler does.
+    ///
+    /// # Errors
+    /// As [`Wal::append`].
+    #[inline]
+    pub fn append_installing(
+        &self,
+        batch: &Batch,
+        durability: Durability,
+        install: impl FnOnce(&[RecordRef<'_>]),
+    ) -> Result<SeqNo> {
+        self.core().append(batch, durability, install)
     }
 
     /// Appends a batch without waiting for the sync.

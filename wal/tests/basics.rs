@@ -342,3 +342,49 @@ fn regression_commits_behind_a_synced_sealed_segment_are_installed_later() {
     wal.sync().unwrap();
     assert_eq!(model.state.lock().unwrap().len(), 40 + 8);
 }
+
+/// What is shown of a record, apart from its place.
+fn shown(record: &RecordRef<'_>) -> String {
+    let RecordRef { seq, keyspace, kind, expires_at_ms, in_batch, key, value, .. } = record;
+    format!("{seq} {keyspace} {kind:?} {expires_at_ms:?} {in_batch} {key:?} {value:?}")
+}
+
+#[test]
+fn an_appender_installs_its_own_relaxed_commits_as_they_are_in_the_log() {
+    let dir = tempfile::tempdir().unwrap();
+    let handled = Arc::new(Mutex::new(Vec::new()));
+    let handler = {
+        let handled = Arc::clone(&handled);
+        move |records: &[RecordRef<'_>]| handled.lock().unwrap().extend(records.iter().map(shown))
+    };
+    let (wal, _) = Wal::open(dir.path(), WalOptions::default(), Arc::new(handler)).unwrap();
+    let long = vec![7; 70_000];
+    let mut batches: [Batch; 6] = Default::default();
+    batches[0].put(0, b"key", b"value").unwrap();
+    batches[1].put_expiring(300, b"", &long, u64::MAX).unwrap();
+    batches[2].delete(u32::MAX, &long[..50_000]).unwrap();
+    batches[3].put_expiring(127, &long[..200], b"", 5).unwrap();
+    batches[4].put(1, b"a", b"1").unwrap();
+    batches[4].delete(128, b"b").unwrap();
+    batches[4].put(2, b"c", &long).unwrap();
+    // One buffer for one commit after the other.
+    batches[5] = batches[4].clone();
+    batches[5].clear();
+    batches[5].delete(3, b"again").unwrap();
+    for durability in [Durability::None, Durability::Always] {
+        for batch in &batches {
+            let mut installed = Vec::new();
+            wal.append_installing(batch, durability, |records| {
+                installed.extend(records.iter().map(|record| (record.location, shown(record))));
+            })
+            .unwrap();
+            let handled = std::mem::take(&mut *handled.lock().unwrap());
+            let counts = (installed.len(), handled.len());
+            let is_relaxed = durability == Durability::None;
+            assert_eq!(counts, if is_relaxed { (batch.len(), 0) } else { (0, batch.len()) });
+            for (location, record) in installed {
+                assert_eq!(wal.read_with(location, |read| shown(&read)).unwrap(), record);
+            }
+        }
+    }
+}

@@ -18,7 +18,11 @@ pub fn run(workspace: &Workspace) -> Result<()> {
     tidy::run(workspace, &tidy::Options { bless: false })?;
     let deny_warnings = ["--", "-D", "warnings"];
     cargo(&["clippy", "--workspace", "--all-targets"]).args(deny_warnings).run()?;
-    // What the default features leave out of the log: its test doubles, spans and planted bugs.
+    // What the default features leave out: test doubles and the tests that need them, spans, planted bugs.
+    cargo(&["clippy", "-p", "cortenkv", "-p", "cortenkv-index", "--all-targets"])
+        .args(["--features", "cortenkv/test-util,cortenkv-index/test-util"])
+        .args(deny_warnings)
+        .run()?;
     cargo(&["clippy", "-p", "cortenkv-wal", "--all-targets"])
         .args(["--features", "test-util,seeded-bugs,tracing"])
         .args(deny_warnings)

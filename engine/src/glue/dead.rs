@@ -22,6 +22,7 @@ impl DeadTable {
         DeadTable { pages: (0..PAGES).map(|_| OnceLock::new()).collect() }
     }
 
+    #[inline]
     pub(super) fn set(&self, address: Address) {
         let (page, slot) = place(address);
         let page =

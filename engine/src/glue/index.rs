@@ -24,7 +24,7 @@ use crate::parts::RunFiles;
 use crate::parts::ordered::{KeyOrder, KeyWalk};
 use crate::range::{Direction, KeyRange};
 use crate::read_many::{BATCH_KEYS, Candidates};
-use crate::record::{KeyspaceId, Rank};
+use crate::record::{KeyspaceId, Rank, RecordRef};
 use crate::stats::IndexStats;
 
 pub(crate) use cortenkv_index::pin;
@@ -74,6 +74,21 @@ impl Index {
         Ok(Index { hash_seed, point, order: KeyOrder::new(options, runs) })
     }
 
+    /// Offers one record, with the hash of its key, and tells what became of it.
+    #[inline]
+    pub(crate) fn install_one(
+        &self,
+        record: &RecordRef<'_>,
+        address: Address,
+        hash: u64,
+        core: &Core,
+    ) -> Installed {
+        let locate = Locate { core, last: Cell::new(None) };
+        let announce = |old| self.announce(record, true, old, &locate);
+        let entry = new_entry(record, address, hash);
+        self.installed(address, self.point.install_with(&entry, &locate, announce))
+    }
+
     /// Offers at most [`BATCH_KEYS`] records, in their order, and tells what became of each.
     pub(crate) fn install(
         &self,
@@ -83,42 +98,57 @@ impl Index {
         mut told: impl FnMut(usize, Installed),
     ) {
         let locate = Locate { core, last: Cell::new(None) };
-        let announce = |n: usize, old: Option<cortenkv_index::Entry>| {
-            let (record, _) = &offered[n];
-            let before = match old {
-                None => Before::Nothing,
-                Some(old) => {
-                    let address = ours(old.address);
-                    self.order.mark_dead(address);
-                    match locate.last.get() {
-                        _ if old.version.tombstone => Before::Tombstone,
-                        Some((last, false)) if last == address => Before::Lasting,
-                        // Whoever announces too often does no harm.
-                        _ => Before::Expiring,
-                    }
-                }
-            };
-            if follows_order && !record.tombstone {
-                self.order.announce(record.keyspace, record.key, before);
-            }
-        };
-        let mut done = |n: usize, outcome: Outcome| {
-            let outcome = installed(outcome);
-            if outcome == Installed::Stale {
-                self.order.mark_dead(offered[n].1);
-            }
-            told(n, outcome);
-        };
-        let Some(first) = offered.first() else { return };
-        let first = self.new_entry(first);
-        if offered.len() == 1 {
-            done(0, self.point.install_with(&first, &locate, |old| announce(0, old)));
-            return;
-        }
-        let mut entries = [first; BATCH_KEYS];
+        let mut announce =
+            |n: usize, old| self.announce(&offered[n].0, follows_order, old, &locate);
+        let mut done = |n: usize, outcome| told(n, self.installed(offered[n].1, outcome));
+        let Some((first, at)) = offered.first() else { return };
+        let mut entries = [new_entry(first, *at, self.hash(first.keyspace, first.key)); BATCH_KEYS];
         let entries = &mut entries[..offered.len()];
-        entries.iter_mut().zip(offered).for_each(|(entry, one)| *entry = self.new_entry(one));
-        self.point.install_batch(entries, &locate, &mut |n, old| announce(n, old), &mut done);
+        for (entry, (record, at)) in entries.iter_mut().zip(offered).skip(1) {
+            *entry = new_entry(record, *at, self.hash(record.keyspace, record.key));
+        }
+        self.point.install_batch(entries, &locate, &mut announce, &mut done);
+    }
+
+    /// Before a record becomes visible: marks the one that it replaces, and puts its key in order.
+    #[inline]
+    fn announce(
+        &self,
+        record: &RecordRef<'_>,
+        follows_order: bool,
+        old: Option<cortenkv_index::Entry>,
+        locate: &Locate<'_>,
+    ) {
+        let mut before = Before::Nothing;
+        if let Some(old) = old {
+            let address = ours(old.address);
+            self.order.mark_dead(address);
+            before = match locate.last.get() {
+                _ if old.version.tombstone => Before::Tombstone,
+                Some((last, false)) if last == address => Before::Lasting,
+                // Whoever announces too often does no harm.
+                _ => Before::Expiring,
+            };
+        }
+        if follows_order && !record.tombstone {
+            self.order.announce(record.keyspace, record.key, before);
+        }
+    }
+
+    /// What became of a record, in our words; one that came too late is marked.
+    #[inline]
+    fn installed(&self, address: Address, outcome: Outcome) -> Installed {
+        match outcome {
+            Outcome::Inserted => Installed::Inserted,
+            Outcome::Replaced(old) => {
+                Installed::Replaced { old: ours(old.address), old_tombstone: old.version.tombstone }
+            }
+            Outcome::Stale(_) => {
+                self.order.mark_dead(address);
+                Installed::Stale
+            }
+            Outcome::Present => Installed::Present,
+        }
     }
 
     /// Asks for the memory that the installation of a key needs first.
@@ -130,17 +160,13 @@ impl Index {
     /// The address that the installation of a key is likely to ask about.
     #[inline]
     pub(crate) fn guess(&self, keyspace: KeyspaceId, key: &[u8]) -> Option<Address> {
-        self.point.guess(self.hash(keyspace, key)).map(ours)
+        self.guess_hashed(self.hash(keyspace, key))
     }
 
-    fn new_entry<'a>(&self, (record, address): &Offered<'a>) -> NewEntry<'a> {
-        NewEntry {
-            hash: self.hash(record.keyspace, record.key),
-            keyspace: record.keyspace,
-            key: record.key,
-            address: to_theirs(*address),
-            version: version(record.rank()),
-        }
+    /// [`guess`](Self::guess) for a key whose hash is known.
+    #[inline]
+    pub(crate) fn guess_hashed(&self, hash: u64) -> Option<Address> {
+        self.point.guess(hash).map(ours)
     }
 
     /// Takes out the entry of a key if it still has this address.
@@ -179,7 +205,7 @@ impl Index {
     pub(crate) fn keys(
         &self,
         keyspace: KeyspaceId,
-        range: KeyRange,
+        range: &KeyRange,
         direction: Direction,
     ) -> Result<KeyWalk> {
         self.order.keys(keyspace, range, direction)
@@ -263,7 +289,8 @@ impl Index {
     }
 
     /// Hash number 1 of the format: xxh3, the keyspace mixed into the seed of the database.
-    fn hash(&self, keyspace: KeyspaceId, key: &[u8]) -> u64 {
+    #[inline]
+    pub(crate) fn hash(&self, keyspace: KeyspaceId, key: &[u8]) -> u64 {
         const GOLDEN: u64 = 0x9E37_79B9_7F4A_7C15;
         xxh3_64_with_seed(key, self.hash_seed ^ u64::from(keyspace).wrapping_mul(GOLDEN))
     }
@@ -285,15 +312,14 @@ impl cortenkv_index::Location for Locate<'_> {
     ) -> cortenkv_index::Probe {
         let address = ours(address);
         let probed = self.core.read_at(address, |record, _| {
-            let is_it = record.keyspace == keyspace && record.key == key;
-            is_it.then(|| (record.rank(), record.expires_at_ms.is_some()))
+            if record.keyspace != keyspace || record.key != key {
+                return cortenkv_index::Probe::Other;
+            }
+            self.last.set(Some((address, record.expires_at_ms.is_some())));
+            cortenkv_index::Probe::Same(version(record.rank()))
         });
         match probed {
-            Ok(Some(Some((rank, can_expire)))) => {
-                self.last.set(Some((address, can_expire)));
-                cortenkv_index::Probe::Same(version(rank))
-            }
-            Ok(Some(None)) => cortenkv_index::Probe::Other,
+            Ok(Some(probe)) => probe,
             Ok(None) => cortenkv_index::Probe::Gone,
             Err(_) => {
                 // It stays in the index beside the new one, so that its key answers the error.
@@ -323,6 +349,12 @@ impl BatchVerify for Verify<'_> {
 }
 
 #[inline]
+fn new_entry<'a>(record: &RecordRef<'a>, address: Address, hash: u64) -> NewEntry<'a> {
+    let (keyspace, key, address) = (record.keyspace, record.key, to_theirs(address));
+    NewEntry { hash, keyspace, key, address, version: version(record.rank()) }
+}
+
+#[inline]
 pub(super) fn ours(address: cortenkv_index::Address) -> Address {
     address.to_bits().into()
 }
@@ -345,17 +377,6 @@ fn theirs(probe: Probe) -> cortenkv_index::Probe {
 fn version(rank: Rank) -> Version {
     let Rank { seq, tombstone, location: Location { segment, .. } } = rank;
     Version { seq, tombstone, segment }
-}
-
-fn installed(outcome: Outcome) -> Installed {
-    match outcome {
-        Outcome::Inserted => Installed::Inserted,
-        Outcome::Replaced(old) => {
-            Installed::Replaced { old: ours(old.address), old_tombstone: old.version.tombstone }
-        }
-        Outcome::Stale(_) => Installed::Stale,
-        Outcome::Present => Installed::Present,
-    }
 }
 
 impl From<cortenkv_index::Error> for Error {

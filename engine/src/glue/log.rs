@@ -14,7 +14,7 @@ use cortenkv_wal::{
 };
 
 use crate::error::{ClosedReason, Error, ErrorKind, Result};
-use crate::install::Installer;
+use crate::install::{Installer, Installing};
 use crate::log::Opened;
 use crate::open::Builder;
 use crate::options::{Compression, Durability, Options};
@@ -145,8 +145,19 @@ fn wal_options(options: &Options) -> WalOptions {
 }
 
 impl DurableLog {
-    pub(crate) fn append(&self, writes: &[Write<'_>], durability: Durability) -> Result<SeqNo> {
-        with_encoded(writes, |batch| Ok(self.wal.append_with(batch, durability.into())?))
+    #[inline]
+    pub(crate) fn append(
+        &self,
+        writes: &[Write<'_>],
+        durability: Durability,
+        installing: Installing<'_>,
+    ) -> Result<SeqNo> {
+        with_encoded(writes, |batch| {
+            let install = |records: &[cortenkv_wal::RecordRef<'_>]| {
+                installing.apply(records.iter().map(ours))
+            };
+            Ok(self.wal.append_installing(batch, durability.into(), install)?)
+        })
     }
 
     pub(crate) fn append_async(
@@ -216,6 +227,7 @@ impl DurableLog {
 }
 
 /// Encodes a commit in the buffer of the thread and hands it on.
+#[inline]
 fn with_encoded<R>(
     writes: &[Write<'_>],
     hand_on: impl FnOnce(&cortenkv_wal::Batch) -> Result<R>,
@@ -225,7 +237,9 @@ fn with_encoded<R>(
             *batch = cortenkv_wal::Batch::new();
         }
         batch.clear();
+        let mut puts = false;
         for write in writes {
+            puts |= matches!(write.change, Change::Put { .. });
             match write.change {
                 Change::Put { value, expires_at_ms: None } => {
                     batch.put(write.keyspace, write.key, value)?;
@@ -236,7 +250,7 @@ fn with_encoded<R>(
                 Change::Delete => batch.delete(write.keyspace, write.key)?,
             }
         }
-        if writes.iter().all(|write| matches!(write.change, Change::Delete)) {
+        if !puts {
             // What frees space must not fail for lack of it.
             batch.draw_on_reserve();
         }

@@ -145,11 +145,12 @@ impl KeyOrder {
     pub(crate) fn keys(
         &self,
         keyspace: KeyspaceId,
-        range: KeyRange,
+        range: &KeyRange,
         direction: Direction,
     ) -> Result<KeyWalk> {
         let kept = self.kept()?;
-        let range = cortenkv_index::KeyRange::new::<bytes::Bytes>((range.start, range.end));
+        let bounds = (range.start.as_ref(), range.end.as_ref());
+        let range = cortenkv_index::KeyRange::new::<&bytes::Bytes>(bounds);
         let direction = match direction {
             Direction::Forward => cortenkv_index::Direction::Forward,
             Direction::Reverse => cortenkv_index::Direction::Reverse,
@@ -305,11 +306,13 @@ impl KeyWalk {
     }
 
     /// Key `n` of the batch.
+    #[inline]
     pub(crate) fn key(&self, n: usize) -> &[u8] {
         self.batch.get(n).unwrap_or_default()
     }
 
     /// Where the newest record of key `n` was some time ago: a segment, and an address in it.
+    #[inline]
     pub(crate) fn hint(&self, n: usize) -> Option<(u64, Address)> {
         self.batch.hint(n).map(|hint| (hint.segment, ours(hint.address)))
     }

@@ -33,7 +33,7 @@ impl KeyOrder {
         true
     }
 
-    pub(crate) fn keys(&self, _: KeyspaceId, _: KeyRange, _: Direction) -> Result<KeyWalk> {
+    pub(crate) fn keys(&self, _: KeyspaceId, _: &KeyRange, _: Direction) -> Result<KeyWalk> {
         Err(Error::unsupported("this build keeps no key order; enable the feature `ordered`"))
     }
 

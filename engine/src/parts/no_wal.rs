@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::error::{Error, Result};
-use crate::install::Installer;
+use crate::install::{Installer, Installing};
 use crate::log::Opened;
 use crate::options::{Durability, Options};
 use crate::record::{KeyspaceId, RecordRef, SeqNo, Write};
@@ -62,7 +62,12 @@ pub(crate) fn open_durable(dir: &Path, options: &Options, _: &Arc<Installer>) ->
 }
 
 impl DurableLog {
-    pub(crate) fn append(&self, _: &[Write<'_>], _: Durability) -> Result<SeqNo> {
+    pub(crate) fn append(
+        &self,
+        _: &[Write<'_>],
+        _: Durability,
+        _: Installing<'_>,
+    ) -> Result<SeqNo> {
         match *self {}
     }
 

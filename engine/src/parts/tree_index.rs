@@ -60,11 +60,32 @@ impl Index {
         }
     }
 
+    /// Offers one record, and tells what became of it.
+    pub(crate) fn install_one(
+        &self,
+        record: &RecordRef<'_>,
+        address: Address,
+        _hash: u64,
+        _: &Core,
+    ) -> Installed {
+        offer(write(&self.spaces).entry(record.keyspace).or_default(), record, address)
+    }
+
+    /// Nothing is hashed here.
+    pub(crate) fn hash(&self, _keyspace: KeyspaceId, _key: &[u8]) -> u64 {
+        0
+    }
+
     /// A tree has no one place to ask for.
     pub(crate) fn prefetch(&self, _keyspace: KeyspaceId, _key: &[u8]) {}
 
     /// The keys are here: an installation asks about no record.
     pub(crate) fn guess(&self, _keyspace: KeyspaceId, _key: &[u8]) -> Option<Address> {
+        None
+    }
+
+    /// As [`guess`](Self::guess).
+    pub(crate) fn guess_hashed(&self, _hash: u64) -> Option<Address> {
         None
     }
 
@@ -118,7 +139,7 @@ impl Index {
     pub(crate) fn keys(
         &self,
         keyspace: KeyspaceId,
-        range: KeyRange,
+        range: &KeyRange,
         direction: Direction,
     ) -> Result<KeyWalk> {
         if !self.is_ordered {
@@ -127,7 +148,7 @@ impl Index {
             ));
         }
         let spaces = Arc::clone(&self.spaces);
-        Ok(KeyWalk { spaces, keyspace, range, direction, batch: Vec::new() })
+        Ok(KeyWalk { spaces, keyspace, range: range.clone(), direction, batch: Vec::new() })
     }
 
     pub(crate) fn knows_dead(&self) -> bool {

@@ -1,9 +1,9 @@
 //! One end of a scan: candidate keys in order, each confirmed as it is shown.
 //!
 //! # Layout
-//! Keys come in batches from the order, many with a hint where the newest record is. For up to 16 at a time the memory is
-//! asked for that looking at them takes. A key is confirmed when its turn comes: if the record of its hint is not marked
-//! dead, it is the newest still and is shown where it lies; else the key is looked up.
+//! Keys come in batches from the order, many with a hint where the newest record is. The memory that looking at a key
+//! takes is asked for while some 8 to 16 keys before it have their turns. A key is confirmed when its turn comes: if the
+//! record of its hint is not marked dead, it is the newest still and is shown where it lies; else the key is looked up.
 //!
 //! # Invariants
 //! What is shown was the newest record at the moment of the call, as by a get.
@@ -20,10 +20,12 @@ use crate::read::{Found, Look};
 use crate::read_many::BATCH_KEYS;
 use crate::record::KeyspaceId;
 
-/// Keys fetched at a time: few at first, because many scans want one entry.
-const BATCH_KEYS_MIN: usize = 4;
+/// Keys fetched at a time, at first: a block of a run.
+const BATCH_KEYS_MIN: usize = 16;
 /// LIMIT: keys that one end of a scan holds.
 const BATCH_KEYS_MAX: usize = 256;
+/// Keys whose memory is asked for at a time. Twice as many are between the first that was asked for and its turn.
+const STEP_KEYS: usize = BATCH_KEYS / 2;
 
 /// A walk in one direction.
 pub(super) struct Walk {
@@ -33,13 +35,14 @@ pub(super) struct Walk {
     len: usize,
     /// The key whose turn comes next.
     next: usize,
-    /// The keys from `window` on whose memory was asked for.
-    window: usize,
-    window_len: usize,
+    /// The keys before this one have places; the number is a multiple of `STEP_KEYS`, or all of the batch.
+    asked: usize,
+    /// Where the records of the last keys before `asked` are, each under its number modulo `BATCH_KEYS`.
     places: [Option<Address>; BATCH_KEYS],
-    batch_keys: usize,
+    /// Keys that came before this batch.
+    passed: usize,
     /// The last key of the batch before.
-    last: Option<Box<[u8]>>,
+    last: Option<Vec<u8>>,
 }
 
 impl Walk {
@@ -49,10 +52,9 @@ impl Walk {
             keys: None,
             len: 0,
             next: 0,
-            window: 0,
-            window_len: 0,
+            asked: 0,
             places: [None; BATCH_KEYS],
-            batch_keys: BATCH_KEYS_MIN,
+            passed: 0,
             last: None,
         }
     }
@@ -71,8 +73,9 @@ impl Walk {
         if self.next == self.len && !self.fetch(core, keyspace, range)? {
             return Ok(false);
         }
-        if self.next == self.window + self.window_len {
-            self.prefetch(core, keyspace);
+        // Not all at once before the first key: many scans want one entry.
+        if self.asked < (self.next + STEP_KEYS).min(self.len) {
+            self.look_ahead(core, keyspace);
         }
         self.next += 1;
         Ok(true)
@@ -87,10 +90,10 @@ impl Walk {
         }
     }
 
-    /// True when the next candidate needs a new look at the index.
+    /// True now and then, and whenever the next candidate has to be fetched.
     #[inline]
-    pub(super) fn is_window_over(&self) -> bool {
-        self.next == self.window + self.window_len
+    pub(super) fn is_at_pause(&self) -> bool {
+        self.next.is_multiple_of(BATCH_KEYS) || self.next == self.len
     }
 
     /// Shows the value of the candidate, unless it has no live record.
@@ -108,7 +111,7 @@ impl Walk {
         let key = keys.key(n);
         let mut show = Some(show);
         let mut show = |found: Found<'_>| show.take().map(|show| show(key, found));
-        let shown = match self.places[n - self.window] {
+        let shown = match self.places[n % BATCH_KEYS] {
             Some(place) if !core.index.may_be_dead(place) && !core.met_unreadable() => {
                 match core.look_at(place, keyspace, key, || core.now_ms(), &mut show) {
                     Ok(Some(Look::Shown(_, shown))) => Ok(shown.flatten()),
@@ -128,41 +131,36 @@ impl Walk {
 
     #[cold]
     fn fetch(&mut self, core: &Core, keyspace: KeyspaceId, range: &KeyRange) -> Result<bool> {
-        self.last = self.key().map(Into::into);
+        if let (Some(n), Some(keys)) = (self.next.checked_sub(1), &self.keys) {
+            let last = self.last.get_or_insert_default();
+            last.clear();
+            last.extend_from_slice(keys.key(n));
+        }
         let keys = match &mut self.keys {
             Some(keys) => keys,
             none => {
                 core.check_open()?;
-                none.insert(core.index.keys(keyspace, range.clone(), self.direction)?)
+                none.insert(core.index.keys(keyspace, range, self.direction)?)
             }
         };
-        (self.len, self.next, self.window, self.window_len) = (0, 0, 0, 0);
-        self.len = keys.next_batch(self.batch_keys).inspect_err(|error| {
+        self.passed += self.len;
+        (self.len, self.next, self.asked) = (0, 0, 0);
+        let batch_keys = self.passed.clamp(BATCH_KEYS_MIN, BATCH_KEYS_MAX);
+        self.len = keys.next_batch(batch_keys).inspect_err(|error| {
             if error.is_corruption() {
                 core.index.note_damage(keyspace);
                 core.background.wake();
             }
         })?;
-        self.batch_keys = (self.batch_keys * 2).min(BATCH_KEYS_MAX);
         Ok(self.len > 0)
     }
 
-    fn prefetch(&mut self, core: &Core, keyspace: KeyspaceId) {
+    /// Finds the places of the next `STEP_KEYS` keys of the batch.
+    fn look_ahead(&mut self, core: &Core, keyspace: KeyspaceId) {
         let Some(keys) = &self.keys else { return };
-        self.window = self.next;
-        self.window_len = (self.len - self.next).min(BATCH_KEYS);
-        if !core.index.knows_dead() {
-            // Every place would be asked for again.
-            return;
-        }
-        let places = &mut self.places[..self.window_len];
-        for (n, place) in places.iter_mut().enumerate() {
-            *place = keys.hint(self.window + n).and_then(|(segment, address)| {
-                let stands = core.slots.segment(address).is_some_and(|at| at.id() == segment);
-                (stands && !core.index.may_be_dead(address)).then_some(address)
-            });
-        }
-        let window = places.iter().enumerate();
-        core.prefetch_keys(keyspace, window.map(|(n, place)| (keys.key(self.window + n), *place)));
+        let len = (self.len - self.asked).min(STEP_KEYS);
+        let places = &mut self.places[self.asked % BATCH_KEYS..][..len];
+        core.find_places(keyspace, keys, self.asked, places);
+        self.asked += len;
     }
 }

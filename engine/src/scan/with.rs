@@ -20,7 +20,7 @@ impl Core {
     ) -> Result<ControlFlow<B>> {
         let mut walk = Walk::new(direction);
         while walk.advance(self, keyspace, range)? {
-            // One pin for all entries whose places were found together.
+            // One pin for some entries; each look at the index would take one.
             let _pin = parts::pin();
             loop {
                 let shown =
@@ -28,7 +28,7 @@ impl Core {
                 if let Some(ControlFlow::Break(answer)) = shown {
                     return Ok(ControlFlow::Break(answer));
                 }
-                if walk.is_window_over() || !walk.advance(self, keyspace, range)? {
+                if walk.is_at_pause() || !walk.advance(self, keyspace, range)? {
                     break;
                 }
             }

@@ -2,14 +2,19 @@
 
 use super::hint::Hint;
 
-/// A reusable buffer of keys, filled by [`KeyCursor::next_batch`](super::KeyCursor::next_batch): three allocations for
+/// A reusable buffer of keys, filled by [`KeyCursor::next_batch`](super::KeyCursor::next_batch): two allocations for
 /// any number of keys.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct KeyBatch {
     bytes: Vec<u8>,
-    ends: Vec<usize>,
-    /// One for each key, at least as far as the last key that has one.
-    hints: Vec<Option<Hint>>,
+    keys: Vec<Key>,
+}
+
+/// Where a key ends in the bytes, and what came with it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Key {
+    end: usize,
+    hint: Option<Hint>,
 }
 
 impl KeyBatch {
@@ -23,18 +28,17 @@ impl KeyBatch {
 
     /// An empty buffer with room for some keys and their bytes.
     pub(crate) fn with_capacity(keys: usize, bytes: usize) -> Self {
-        let (bytes, ends) = (Vec::with_capacity(bytes), Vec::with_capacity(keys));
-        KeyBatch { bytes, ends, hints: Vec::new() }
+        KeyBatch { bytes: Vec::with_capacity(bytes), keys: Vec::with_capacity(keys) }
     }
 
     /// The number of keys.
     pub fn len(&self) -> usize {
-        self.ends.len()
+        self.keys.len()
     }
 
     /// True if there is no key.
     pub fn is_empty(&self) -> bool {
-        self.ends.is_empty()
+        self.keys.is_empty()
     }
 
     /// The bytes of all keys together.
@@ -43,15 +47,17 @@ impl KeyBatch {
     }
 
     /// The key at this place, in the order of the cursor.
+    #[inline]
     pub fn get(&self, n: usize) -> Option<&[u8]> {
-        let end = *self.ends.get(n)?;
-        let start = if n == 0 { 0 } else { self.ends[n - 1] };
+        let end = self.keys.get(n)?.end;
+        let start = if n == 0 { 0 } else { self.keys[n - 1].end };
         Some(&self.bytes[start..end])
     }
 
     /// Where the live record of the key at this place was some time ago, if anybody wrote it down.
+    #[inline]
     pub fn hint(&self, n: usize) -> Option<Hint> {
-        *self.hints.get(n)?
+        self.keys.get(n)?.hint
     }
 
     /// The keys in the order of the cursor.
@@ -62,8 +68,7 @@ impl KeyBatch {
     /// Forgets the keys and keeps the memory.
     pub fn clear(&mut self) {
         self.bytes.clear();
-        self.ends.clear();
-        self.hints.clear();
+        self.keys.clear();
     }
 
     /// Appends a key without a hint; for cursors.
@@ -79,38 +84,31 @@ impl KeyBatch {
         bytes: &[u8],
         ends: &[u32],
         from: usize,
-        hints: impl ExactSizeIterator<Item = Option<Hint>>,
+        hints: impl Iterator<Item = Option<Hint>>,
     ) {
         let base = self.bytes.len().wrapping_sub(from);
-        self.extend_hints(hints);
         self.bytes.extend_from_slice(bytes);
-        self.ends.extend(ends.iter().map(|&end| base.wrapping_add(end as usize)));
+        let ends = ends.iter().map(|&end| base.wrapping_add(end as usize));
+        self.keys.extend(ends.zip(hints).map(|(end, hint)| Key { end, hint }));
     }
 
-    /// Appends a part of another batch, whose keys have no hints.
+    /// Appends a part of another batch.
     pub(crate) fn extend_from_batch(&mut self, other: &KeyBatch, from: usize, to: usize) {
         let Some((start, end)) = other.start(from).zip(other.start(to)) else { return };
         let base = self.bytes.len().wrapping_sub(start);
         self.bytes.extend_from_slice(&other.bytes[start..end]);
-        self.ends.extend(other.ends[from..to].iter().map(|&end| base.wrapping_add(end)));
+        let keys = other.keys[from..to].iter();
+        self.keys.extend(keys.map(|key| Key { end: base.wrapping_add(key.end), ..*key }));
     }
 
     /// Where a key starts, or the one behind the last would.
     fn start(&self, n: usize) -> Option<usize> {
-        n.checked_sub(1).map_or(Some(0), |before| self.ends.get(before).copied())
-    }
-
-    fn extend_hints(&mut self, hints: impl ExactSizeIterator<Item = Option<Hint>>) {
-        if self.hints.len() < self.ends.len() {
-            self.hints.resize(self.ends.len(), None);
-        }
-        self.hints.extend(hints);
+        n.checked_sub(1).map_or(Some(0), |before| self.keys.get(before).map(|key| key.end))
     }
 
     /// Makes room for so many keys and bytes.
     pub(crate) fn reserve(&mut self, keys: usize, bytes: usize) {
-        self.ends.reserve(keys);
-        self.hints.reserve(keys);
+        self.keys.reserve(keys);
         self.bytes.reserve(bytes);
     }
 
@@ -118,24 +116,24 @@ impl KeyBatch {
     #[inline]
     pub fn push_with_hint(&mut self, key: &[u8], hint: Option<Hint>) {
         self.bytes.extend_from_slice(key);
-        if hint.is_some() {
-            if self.hints.len() < self.ends.len() {
-                self.hints.resize(self.ends.len(), None);
-            }
-            self.hints.push(hint);
-        }
-        self.ends.push(self.bytes.len());
+        self.keys.push(Key { end: self.bytes.len(), hint });
+    }
+
+    /// Appends the first `length` of these bytes as a key: a copy of a fixed size costs less than the call of one that
+    /// may have any.
+    #[inline]
+    pub(crate) fn push_start_of<const N: usize>(
+        &mut self,
+        bytes: &[u8; N],
+        length: usize,
+        hint: Option<Hint>,
+    ) {
+        let end = self.bytes.len() + length;
+        self.bytes.extend_from_slice(bytes);
+        self.bytes.truncate(end);
+        self.keys.push(Key { end, hint });
     }
 }
-
-impl PartialEq for KeyBatch {
-    fn eq(&self, other: &Self) -> bool {
-        let is_same = |n| self.hint(n) == other.hint(n);
-        self.bytes == other.bytes && self.ends == other.ends && (0..self.len()).all(is_same)
-    }
-}
-
-impl Eq for KeyBatch {}
 
 #[cfg(test)]
 mod tests {
@@ -152,6 +150,8 @@ mod tests {
         assert_eq!(batch.iter().collect::<Vec<_>>(), [&b""[..], b"a", b"", b"bc"]);
         assert_eq!((batch.len(), batch.bytes(), batch.get(4)), (4, 3, None));
         assert_eq!((batch.hint(0), batch.hint(1), batch.hint(4)), (None, Some(hint), None));
+        batch.push_start_of(b"def", 2, Some(hint));
+        assert_eq!((batch.get(4), batch.hint(4), batch.bytes()), (Some(&b"de"[..]), Some(hint), 5));
         batch.clear();
         assert!(batch.is_empty());
         assert_eq!((batch.get(0), batch.hint(0)), (None, None));

@@ -108,6 +108,15 @@ impl<'a> Headed<'a> {
         Headed { head: head_of(key), key }
     }
 
+    /// The head in the sense of a direction: of two that differ the lower is that of the key that a walk meets first.
+    #[inline]
+    pub(crate) fn head_towards(self, direction: Direction) -> u128 {
+        match direction {
+            Direction::Forward => self.head,
+            Direction::Reverse => !self.head,
+        }
+    }
+
     /// Compares in the sense of a direction: the key that a walk meets first is less.
     #[inline]
     pub(crate) fn compare(self, other: Headed<'_>, direction: Direction) -> Ordering {

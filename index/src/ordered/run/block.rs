@@ -24,6 +24,7 @@ use crate::ordered::range::Headed;
 const HINT_PRESENT: u64 = 1 << 39;
 const HINT_SEGMENT_SHIFT: u32 = 23;
 const HINT_UNITS: u64 = (1 << HINT_SEGMENT_SHIFT) - 1;
+const HINT_SEGMENT: u64 = 0xFFFF;
 
 /// Bytes of the key before that a decoder keeps in a register.
 const HEAD: usize = 16;
@@ -36,11 +37,24 @@ const BYTES_MIN: usize = 512;
 /// The bytes of the lengths of a full block if each takes one.
 const SHORT_LENGTHS_BYTES: usize = 2 * BLOCK_KEYS as usize;
 
+/// The first bytes of a head, by how many they are.
+const KEPT: [u128; HEAD] = {
+    let mut masks = [0; HEAD];
+    let mut bytes = 0;
+    while bytes < HEAD {
+        masks[bytes] = !(u128::MAX << (8 * bytes));
+        bytes += 1;
+    }
+    masks
+};
+
 /// Shared bytes and the length of the rest, of each key of a block.
 type Lengths = [[u32; 2]; BLOCK_KEYS as usize];
 
-/// Packed hints, one behind the other.
-type Hints = [u8; BLOCK_KEYS as usize * HINT_BYTES];
+/// Packed hints, one behind the other, with room for reading the last one as a whole word.
+type Hints = [u8; HINTS_BYTES + HINT_PADDING_BYTES];
+const HINTS_BYTES: usize = BLOCK_KEYS as usize * HINT_BYTES;
+const HINT_PADDING_BYTES: usize = size_of::<u64>() - HINT_BYTES;
 
 /// Packs a hint; `segment` is its index in the run's segment table.
 pub(super) fn encode_hint(hint: Option<(u16, Address)>) -> [u8; HINT_BYTES] {
@@ -85,31 +99,30 @@ impl<'a> Block<'a> {
     #[inline(always)]
     fn short_lengths(&self) -> Option<&'a [u8; SHORT_LENGTHS_BYTES]> {
         let bytes = self.file.get(self.lengths_at()..)?.first_chunk()?;
-        let short = bytes.iter().fold(0, |all, byte| all | byte) < 0x80;
+        let all = words_of(bytes).fold(0, |all, word| all | word);
+        let short = all & (u64::MAX / 0xFF * 0x80) == 0;
         (short && self.keys == BLOCK_KEYS).then_some(bytes)
     }
 
-    /// The lengths of all keys, and where their rests begin.
-    #[inline(always)]
+    /// The lengths of all keys, however long they are, and where the rests begin.
     fn lengths(&self) -> Option<(Lengths, usize)> {
         let mut at = self.lengths_at();
         let mut lengths = [[0; 2]; BLOCK_KEYS as usize];
-        if let Some(bytes) = self.short_lengths() {
-            for (key, [shared, rest]) in lengths.iter_mut().zip(bytes.as_chunks().0) {
-                *key = [u32::from(*shared), u32::from(*rest)];
-            }
-            return Some((lengths, at + SHORT_LENGTHS_BYTES));
-        }
         for key in lengths.iter_mut().take(self.keys as usize) {
             *key = [read_length(self.file, &mut at)?, read_length(self.file, &mut at)?];
         }
         Some((lengths, at))
     }
 
+    /// Where the rests begin if the lengths are short.
+    fn rests_at(&self) -> usize {
+        self.lengths_at() + SHORT_LENGTHS_BYTES
+    }
+
     /// The first key, which is there in full.
     pub(super) fn first_key(&self) -> Option<&'a [u8]> {
         let (at, length) = match self.short_lengths() {
-            Some([_, length, ..]) => (self.lengths_at() + SHORT_LENGTHS_BYTES, u32::from(*length)),
+            Some([_, length, ..]) => (self.rests_at(), u32::from(*length)),
             None => {
                 let ([[_, length], ..], at) = self.lengths()?;
                 (at, length)
@@ -124,7 +137,23 @@ impl<'a> Block<'a> {
     /// (`matched`), and that it is below. A key that shares more with the one before is below for the same byte, one
     /// that shares less is above, and only one that shares as much has to be looked at.
     pub(super) fn count_below(&self, key: &[u8], or_equal: bool) -> Option<u32> {
-        let (lengths, mut at) = self.lengths()?;
+        match self.short_lengths() {
+            Some(bytes) => self.count_keys_below(short(bytes), self.rests_at(), key, or_equal),
+            None => {
+                let (lengths, at) = self.lengths()?;
+                self.count_keys_below(lengths, at, key, or_equal)
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn count_keys_below(
+        &self,
+        lengths: impl IntoIterator<Item = [u32; 2]>,
+        mut at: usize,
+        key: &[u8],
+        or_equal: bool,
+    ) -> Option<u32> {
         let mut matched = 0;
         for (n, [shared, length]) in (0..self.keys).zip(lengths) {
             let (shared, length) = (shared as usize, length as usize);
@@ -148,47 +177,88 @@ impl<'a> Block<'a> {
     /// Decodes all keys into `decoded`, replacing what was there.
     ///
     /// The first [`HEAD`] bytes of the key before are kept in a register (`head`): loading them from the buffer would
-    /// have to wait until the two stores that wrote them are through.
+    /// have to wait until the stores that wrote them are through. The rest is read together with as many bytes before
+    /// it as the key shares, so it stands where it belongs without a shift.
     pub(super) fn decode(&self, decoded: &mut Decoded) -> Option<()> {
-        let (lengths, mut at) = self.lengths()?;
-        // No key ends behind `most`: their lengths are in the sum, and each is checked against its bound below.
+        if let Some(bytes) = self.short_lengths() {
+            return self.decode_keys(short(bytes), sum_of(bytes), self.rests_at(), decoded);
+        }
+        let (lengths, at) = self.lengths()?;
         let sum: u32 = lengths.iter().map(|[shared, length]| shared + length).sum();
-        let most = (sum as usize).min(BLOCK_KEYS as usize * KEY_BYTES_MAX);
-        decoded.reserve(most);
+        self.decode_keys(lengths, sum as usize, at, decoded)
+    }
+
+    #[inline(always)]
+    fn decode_keys(
+        &self,
+        lengths: impl IntoIterator<Item = [u32; 2]>,
+        sum: usize,
+        mut at: usize,
+        decoded: &mut Decoded,
+    ) -> Option<()> {
+        // No key ends behind that: their lengths are in the sum, and each is checked against its bound below.
+        decoded.reserve(sum.min(BLOCK_KEYS as usize * KEY_BYTES_MAX));
+        let Decoded { bytes, ends, heads, .. } = decoded;
         let (mut previous, mut start, mut head) = (0, 0, 0u128);
-        for (n, [shared, length]) in lengths.into_iter().enumerate().take(self.keys as usize) {
+        let keys = lengths.into_iter().zip(ends).zip(heads).take(self.keys as usize);
+        for (([shared, length], key_end), key_head) in keys {
             let (shared, length) = (shared as usize, length as usize);
             let fits = shared <= start - previous && length <= self.end.checked_sub(at)?;
-            if !fits || shared + length > KEY_BYTES_MAX {
+            let whole = shared + length;
+            if !fits || whole > KEY_BYTES_MAX {
                 return None;
             }
-            let end = start + shared + length;
-            if shared < HEAD
-                && length <= CHUNK
-                && let Some(rest) = self.file[at..].first_chunk::<CHUNK>()
+            // A key that shares something has others before it, and the lengths of both: so many bytes are before `at`.
+            if let Some(kept) = KEPT.get(shared)
+                && let Some(around) = self.file.get(at - shared..)?.first_chunk::<HEAD>()
             {
-                let kept = head & !(u128::MAX << (8 * shared));
-                decoded.bytes[start..start + HEAD].copy_from_slice(&kept.to_le_bytes());
-                let rest_start = start + shared;
-                decoded.bytes[rest_start..rest_start + CHUNK].copy_from_slice(rest);
-                head = kept | u128::from_le_bytes(*rest.first_chunk()?) << (8 * shared);
+                head = head & kept | u128::from_le_bytes(*around) & !kept;
+                bytes[start..start + HEAD].copy_from_slice(&head.to_le_bytes());
+                if whole > HEAD {
+                    copy_chunk(self.file, at, bytes, start + shared, length);
+                }
             } else {
-                decoded.bytes.copy_within(previous..previous + shared, start);
-                decoded.copy_from(self.file, at, start + shared, length);
-                head = u128::from_le_bytes(*decoded.bytes[start..].first_chunk()?);
+                bytes.copy_within(previous..previous + shared, start);
+                copy_chunk(self.file, at, bytes, start + shared, length);
+                head = u128::from_le_bytes(*bytes[start..].first_chunk()?);
             }
             at += length;
-            (previous, start) = (start, end);
-            decoded.ends[n] = end as u32;
-            decoded.heads[n] = head.swap_bytes();
-            if shared + length < HEAD {
-                let surplus = 8 * (HEAD - shared - length) as u32;
-                decoded.heads[n] &= u128::MAX.checked_shl(surplus).unwrap_or(0);
-            }
+            (previous, start) = (start, start + whole);
+            *key_end = start as u32;
+            *key_head = (head & KEPT.get(whole).unwrap_or(&u128::MAX)).swap_bytes();
         }
         decoded.len = start;
-        decoded.hints = *self.file.get(self.hints_at()..)?.first_chunk()?;
+        let hints: &[u8; HINTS_BYTES] = self.file.get(self.hints_at()..)?.first_chunk()?;
+        decoded.hints[..HINTS_BYTES].copy_from_slice(hints);
         (at == self.end).then_some(())
+    }
+}
+
+fn words_of(bytes: &[u8; SHORT_LENGTHS_BYTES]) -> impl Iterator<Item = u64> {
+    bytes.as_chunks().0.iter().map(|word| u64::from_le_bytes(*word))
+}
+
+/// Short lengths, key by key.
+fn short(bytes: &[u8; SHORT_LENGTHS_BYTES]) -> impl Iterator<Item = [u32; 2]> {
+    bytes.as_chunks().0.iter().map(|[shared, rest]| [u32::from(*shared), u32::from(*rest)])
+}
+
+/// The sum of all short lengths, four at a time: no sum of four lanes overflows its 16 bits.
+fn sum_of(bytes: &[u8; SHORT_LENGTHS_BYTES]) -> usize {
+    const EVEN: u64 = u64::MAX / 0xFFFF * 0xFF;
+    let lanes: u64 = words_of(bytes).map(|word| (word & EVEN) + (word >> 8 & EVEN)).sum();
+    (lanes.wrapping_mul(u64::MAX / 0xFFFF) >> 48) as usize
+}
+
+/// Copies bytes of a run, a whole chunk if `length` is not above that: what follows overwrites the surplus.
+#[inline(always)]
+fn copy_chunk(file: &[u8], from: usize, bytes: &mut [u8], to: usize, length: usize) {
+    if length <= CHUNK
+        && let Some(chunk) = file[from..].first_chunk::<CHUNK>()
+    {
+        bytes[to..to + CHUNK].copy_from_slice(chunk);
+    } else {
+        bytes[to..to + length].copy_from_slice(&file[from..from + length]);
     }
 }
 
@@ -211,7 +281,7 @@ impl Decoded {
             ends: Default::default(),
             heads: Default::default(),
             len: 0,
-            hints: [0; BLOCK_KEYS as usize * HINT_BYTES],
+            hints: [0; HINTS_BYTES + HINT_PADDING_BYTES],
         }
     }
 
@@ -220,12 +290,6 @@ impl Decoded {
     pub(super) fn get(&self, n: usize) -> &[u8] {
         let start = if n == 0 { 0 } else { self.ends[n - 1] };
         &self.bytes[start as usize..self.ends[n] as usize]
-    }
-
-    /// Its first bytes as a number.
-    #[inline]
-    pub(super) fn head(&self, n: usize) -> u128 {
-        self.heads[n]
     }
 
     /// The same with its first bytes as a number.
@@ -248,15 +312,24 @@ impl Decoded {
         self.len
     }
 
+    /// A short key, and how long it is, with what stands behind it up to a fixed size; `None` for a longer one.
+    #[inline]
+    pub(super) fn padded(&self, n: usize) -> Option<(&[u8; CHUNK], usize)> {
+        let start = if n == 0 { 0 } else { self.ends[n - 1] as usize };
+        let length = self.ends[n] as usize - start;
+        let bytes = self.bytes.get(start..)?.first_chunk()?;
+        (length <= CHUNK).then_some((bytes, length))
+    }
+
     /// The hint of a key; `None` if it has none, or one that no builder writes.
     #[inline]
     pub(super) fn hint(&self, n: usize, segments: &[(u64, u16)]) -> Option<Hint> {
-        let [a, b, c, d, e] = *self.hints[n * HINT_BYTES..].first_chunk::<HINT_BYTES>()?;
-        let bits = u64::from_le_bytes([a, b, c, d, e, 0, 0, 0]);
+        let bits = u64::from_le_bytes(*self.hints[n * HINT_BYTES..].first_chunk()?);
         if bits & HINT_PRESENT == 0 {
             return None;
         }
-        let (segment, slot) = *segments.get((bits >> HINT_SEGMENT_SHIFT) as usize & 0xFFFF)?;
+        let (segment, slot) =
+            *segments.get((bits >> HINT_SEGMENT_SHIFT & HINT_SEGMENT) as usize)?;
         let address = u64::from(slot) << HINT_SEGMENT_SHIFT | bits & HINT_UNITS;
         Some(Hint { segment, address: Address::from_bits(address)? })
     }
@@ -272,17 +345,5 @@ impl Decoded {
     #[cold]
     fn grow(&mut self, bytes: usize) {
         self.bytes.resize((bytes + CHUNK).next_power_of_two().max(BYTES_MIN), 0);
-    }
-
-    /// Copies bytes of the run, a whole chunk if `length` is below that: what follows overwrites the surplus.
-    #[inline(always)]
-    fn copy_from(&mut self, file: &[u8], from: usize, to: usize, length: usize) {
-        if length <= CHUNK
-            && let Some(chunk) = file[from..].first_chunk::<CHUNK>()
-        {
-            self.bytes[to..to + CHUNK].copy_from_slice(chunk);
-        } else {
-            self.bytes[to..to + length].copy_from_slice(&file[from..from + length]);
-        }
     }
 }

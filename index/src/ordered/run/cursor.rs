@@ -83,32 +83,24 @@ impl RunCursor {
 
     /// The current block and the keys in it, a bit each, from the current one on that come before `limit` and in the
     /// range, at most `keys_max`.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn ahead(
         &self,
         (direction, range): (Direction, &KeyRange),
         limit: Option<Headed<'_>>,
         keys_max: usize,
     ) -> Ahead {
-        let mut rest = match direction {
+        let mut keys = match direction {
             Direction::Forward => self.live & (u32::MAX << self.place),
             Direction::Reverse => self.live & (u32::MAX >> (31 - self.place)),
         };
-        let mut keys = 0;
-        if limit.is_none() && rest.count_ones() as usize <= keys_max {
-            (keys, rest) = (rest, 0);
+        if let Some(limit) = limit {
+            keys = self.before(limit, keys, direction);
         }
-        for _ in 0..keys_max {
-            if rest == 0 {
-                break;
+        if keys_max < BLOCK_KEYS as usize {
+            while keys.count_ones() as usize > keys_max {
+                keys &= !last_of(keys, direction).1;
             }
-            let (place, bit) = first_of(rest, direction);
-            if let Some(limit) = limit
-                && !self.is_before(place, limit, direction)
-            {
-                break;
-            }
-            (keys, rest) = (keys | bit, rest & !bit);
         }
         while keys != 0 {
             let (place, bit) = last_of(keys, direction);
@@ -120,13 +112,23 @@ impl RunCursor {
         Ahead { block: self.block, keys }
     }
 
-    #[inline]
-    fn is_before(&self, place: usize, limit: Headed<'_>, direction: Direction) -> bool {
-        let head = self.decoded.head(place);
-        if head == limit.head {
-            return self.decoded.headed(place).compare(limit, direction).is_lt();
+    /// Those of some keys that come before `limit`.
+    #[inline(always)]
+    fn before(&self, limit: Headed<'_>, keys: u32, direction: Direction) -> u32 {
+        let limit_head = limit.head_towards(direction);
+        let mut rest = keys;
+        while rest != 0 {
+            let (place, bit) = first_of(rest, direction);
+            let key = self.decoded.headed(place);
+            let head = key.head_towards(direction);
+            let is_before =
+                head < limit_head || head == limit_head && key.compare(limit, direction).is_lt();
+            if !is_before {
+                break;
+            }
+            rest &= !bit;
         }
-        (head < limit.head) == (direction == Direction::Forward)
+        keys & !rest
     }
 
     /// The current key alone.
@@ -134,28 +136,31 @@ impl RunCursor {
         Ahead { block: self.block, keys: self.live & 1 << self.place }
     }
 
-    /// Appends keys of the current block to a batch, with their hints.
+    /// Appends keys of the current block to a batch, at least one, with their hints.
+    #[inline(always)]
     pub(crate) fn copy(&self, ahead: Ahead, direction: Direction, batch: &mut KeyBatch) {
         let mut keys = ahead.keys;
         let hint = |place| self.decoded.hint(place, &self.run.segments);
-        let is_gapless = |keys: u32| ((keys >> keys.trailing_zeros()) + 1).is_power_of_two();
+        let (first, end) = (keys.trailing_zeros() as usize, keys.ilog2() as usize + 1);
+        let is_gapless = keys >> first == u32::MAX >> (u32::BITS as usize - (end - first));
         // A few keys cost less one by one.
-        let is_large = keys.count_ones() > 3;
-        if direction == Direction::Forward && is_large && is_gapless(keys) {
-            let (first, end) = (keys.trailing_zeros() as usize, keys.ilog2() as usize + 1);
+        if direction == Direction::Forward && is_gapless && end - first > 3 {
             let (bytes, ends, from) = self.decoded.part(first, end);
             batch.extend(bytes, ends, from, (first..end).map(hint));
             return;
         }
         while keys != 0 {
             let (place, bit) = first_of(keys, direction);
-            batch.push_with_hint(self.decoded.get(place), hint(place));
+            match self.decoded.padded(place) {
+                Some((bytes, length)) => batch.push_start_of(bytes, length, hint(place)),
+                None => batch.push_with_hint(self.decoded.get(place), hint(place)),
+            }
             keys &= !bit;
         }
     }
 
     /// Moves to the last of these keys of the current block.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn pass(&mut self, ahead: Ahead, direction: Direction) {
         self.place = last_of(ahead.keys, direction).0 as u32;
     }
@@ -262,8 +267,9 @@ pub(crate) struct Ahead {
 }
 
 impl Ahead {
-    pub(crate) fn len(self) -> u32 {
-        self.keys.count_ones()
+    #[inline]
+    pub(crate) fn is_empty(self) -> bool {
+        self.keys == 0
     }
 
     /// The position of the `n`th of the keys in the sense of a direction.
@@ -279,7 +285,7 @@ impl Ahead {
 }
 
 /// The place of the first of some keys in the sense of a direction, and its bit.
-#[inline]
+#[inline(always)]
 fn first_of(keys: u32, direction: Direction) -> (usize, u32) {
     let place = match direction {
         Direction::Forward => keys.trailing_zeros(),
@@ -288,7 +294,7 @@ fn first_of(keys: u32, direction: Direction) -> (usize, u32) {
     (place as usize, 1 << place)
 }
 
-#[inline]
+#[inline(always)]
 fn last_of(keys: u32, direction: Direction) -> (usize, u32) {
     match direction {
         Direction::Forward => first_of(keys, Direction::Reverse),

@@ -279,3 +279,14 @@ fn bytes_per_key_stay_within_the_budget() {
         assert!(per_key(file) <= file_max && per_key(beside) <= 0.25, "{name}");
     }
 }
+
+#[test]
+fn a_block_of_lengths_at_the_edge_of_one_byte_is_decoded() {
+    for shared in [0, 1, 15, 16, 17, 126, 127, 128] {
+        for rest in [1, 15, 16, 31, 32, 33, 126, 127, 128] {
+            let key = |n: u8| [vec![b'a'; shared], vec![n; rest]].concat();
+            let keys: BTreeSet<_> = (1..=16).map(key).collect();
+            check(&keys, &[key(0), key(7), key(17)], &[]);
+        }
+    }
+}

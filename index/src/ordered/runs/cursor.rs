@@ -14,8 +14,9 @@ use super::state::{Keyspace, OrderState};
 use crate::error::{Error, Result};
 use crate::sync::atomic::Ordering;
 
-/// Keys that a batch gets room for at once.
+/// Keys that a batch gets room for at once, and spans: what a short walk needs, without growing step by step.
 const RESERVED_KEYS: usize = 64;
+const RESERVED_SPANS: usize = 32;
 
 /// A walk over the keys of one keyspace.
 pub(super) struct RunsCursor {
@@ -49,8 +50,8 @@ impl RunsCursor {
         }
         let Progress::Under(sources) = &mut self.progress else { return Ok(()) };
         // LIMIT: more memory comes with the keys.
-        let likely_keys = keys_max.min(RESERVED_KEYS);
-        batch.reserve(likely_keys, likely_keys * 32);
+        batch.reserve(RESERVED_KEYS, RESERVED_KEYS * 32);
+        self.spans.reserve(RESERVED_SPANS);
         sources.fill(keys_max.max(1), batch, |span| self.spans.push(span))?;
         if sources.is_at_end() {
             self.progress = Progress::End;

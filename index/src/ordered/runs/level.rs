@@ -135,16 +135,36 @@ impl LevelCursor {
         keys_max: usize,
         batch: &mut KeyBatch,
     ) -> Result<(u32, Places)> {
+        // The same twice, each without a question about the direction for every key.
+        match self.direction {
+            Direction::Forward => {
+                self.take_towards((Direction::Forward, range), limit, keys_max, batch)
+            }
+            Direction::Reverse => {
+                self.take_towards((Direction::Reverse, range), limit, keys_max, batch)
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn take_towards(
+        &mut self,
+        (direction, range): (Direction, &KeyRange),
+        limit: Option<Headed<'_>>,
+        keys_max: usize,
+        batch: &mut KeyBatch,
+    ) -> Result<(u32, Places)> {
         let is_full = batch.bytes() + self.run.block_bytes() >= KeyBatch::BYTES_MAX;
         let keys_max = if is_full { 1 } else { keys_max };
-        let keys = self.run.ahead((self.direction, range), limit, keys_max);
+        let keys = self.run.ahead((direction, range), limit, keys_max);
         let places = Places { piece: self.piece as u32, keys };
-        if keys.len() > 0 {
-            self.run.copy(keys, self.direction, batch);
-            self.run.pass(keys, self.direction);
+        let before = batch.len();
+        if !keys.is_empty() {
+            self.run.copy(keys, direction, batch);
+            self.run.pass(keys, direction);
             self.step()?;
         }
-        Ok((keys.len(), places))
+        Ok(((batch.len() - before) as u32, places))
     }
 
     /// Where the current key stands.

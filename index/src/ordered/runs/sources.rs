@@ -191,6 +191,15 @@ impl Source {
         }
     }
 
+    /// Compares with a key of another source where the heads say nothing; of equal ones the newer comes first.
+    #[cold]
+    fn is_before(&self, is_newer: bool, key: Headed<'_>, direction: Direction) -> bool {
+        match self.headed().map(|mine| mine.compare(key, direction)) {
+            Some(Ordering::Equal) => is_newer,
+            order => order == Some(Ordering::Less),
+        }
+    }
+
     /// Appends keys that come before `limit` to a batch; none if not even the current one does, or if it is behind the
     /// range.
     #[inline]
@@ -231,10 +240,18 @@ impl Source {
     }
 }
 
+/// The turn of a source that is not at its end.
+#[derive(Debug, Clone, Copy)]
+struct Turn {
+    /// The head of its current key, in the sense of the direction: of two that differ the lower comes first.
+    head: u128,
+    source: usize,
+}
+
 /// Sources, newest first, as one.
 pub(super) struct Sources {
     all: Vec<Source>,
-    order: Vec<usize>,
+    order: Vec<Turn>,
     range: KeyRange,
     direction: Direction,
 }
@@ -280,9 +297,10 @@ impl Sources {
             let left = keys_max - batch.len();
             let span = match self.order[..] {
                 [] => return Ok(()),
-                [first] => self.all[first].take(&self.range, None, left, batch)?,
+                [first] => self.all[first.source].take(&self.range, None, left, batch)?,
                 [first, second, ..] => {
-                    let Ok([first, second]) = self.all.get_disjoint_mut([first, second]) else {
+                    let both = [first.source, second.source];
+                    let Ok([first, second]) = self.all.get_disjoint_mut(both) else {
                         return Ok(());
                     };
                     first.take(&self.range, second.headed(), left, batch)?
@@ -305,52 +323,54 @@ impl Sources {
         batch: &mut KeyBatch,
         note: &mut impl FnMut(Span),
     ) -> Result<()> {
-        let key = self.order.first().and_then(|&first| self.all[first].key());
+        let key = self.order.first().and_then(|first| self.all[first.source].key());
         let Some(key) = key.filter(|key| !self.range.is_past(key, self.direction)) else {
             self.order.clear();
             return Ok(());
         };
-        let same = self.order.iter().take_while(|&&n| self.all[n].key() == Some(key)).count();
+        let is_same = |turn: &&Turn| self.all[turn.source].key() == Some(key);
+        let same = self.order.iter().take_while(is_same).count();
         let number = batch.len() as u32;
         // The newest hint counts.
-        let hint = self.order[..same].iter().find_map(|&n| self.all[n].hint());
+        let hint = self.order[..same].iter().find_map(|turn| self.all[turn.source].hint());
         batch.push_with_hint(key, hint);
-        let at_key: Vec<_> = self.order.drain(..same).collect();
-        for n in at_key {
-            note(self.all[n].pass(&self.range, number)?);
-            self.enter(n);
+        // Each goes behind those that still stand at the key: theirs is less than any that follows.
+        for _ in 0..same {
+            let Some(first) = self.order.first() else { break };
+            note(self.all[first.source].pass(&self.range, number)?);
+            self.settle_first();
         }
         Ok(())
     }
 
     /// Puts a source to its place in the order, unless it is at its end.
-    fn enter(&mut self, n: usize) {
-        if self.all[n].key().is_some() {
-            self.order.insert(0, n);
-            self.settle_first();
-        }
+    fn enter(&mut self, source: usize) {
+        self.order.insert(0, Turn { head: 0, source });
+        self.settle_first();
     }
 
-    /// Moves the first source to where it belongs now.
+    /// Moves the first source to where it belongs now, or takes it out if it is at its end.
     #[inline]
     fn settle_first(&mut self) {
-        let Some(&first) = self.order.first() else { return };
-        let Some(key) = self.all[first].headed() else {
-            self.order.remove(0);
+        let Sources { all, order, direction, .. } = self;
+        let Some((first, others)) = order.split_first_mut() else { return };
+        let source = first.source;
+        let Some(key) = all[source].headed() else {
+            order.remove(0);
             return;
         };
-        let mut at = 0;
-        while let Some(&next) = self.order.get(at + 1)
-            && let Some(other) = self.all[next].headed()
-            && match other.compare(key, self.direction) {
-                Ordering::Less => true,
-                Ordering::Equal => next < first,
-                Ordering::Greater => false,
+        let head = key.head_towards(*direction);
+        let mut place = first;
+        for next in others {
+            let is_before = next.head < head
+                || next.head == head
+                    && all[next.source].is_before(next.source < source, key, *direction);
+            if !is_before {
+                break;
             }
-        {
-            self.order[at] = next;
-            at += 1;
+            *place = *next;
+            place = next;
         }
-        self.order[at] = first;
+        *place = Turn { head, source };
     }
 }

@@ -11,7 +11,7 @@
 use std::ops::ControlFlow;
 
 use super::geometry::Cell;
-use super::memory::{Link, Linked};
+use super::memory::{Link, Linked, Slot};
 use super::metrics::{Memory, ResizeCounters};
 use super::resize::Sizes;
 use super::table::{Look, Table, Walked};
@@ -50,9 +50,75 @@ pub(super) struct Shared {
 
 /// How one attempt on one slot ended.
 enum Attempt {
-    Done(Outcome),
+    Done,
     /// The slot is frozen: the group is moving.
     Moved,
+}
+
+/// What is to be installed in one table.
+struct Place<'a, L: ?Sized> {
+    new: &'a NewEntry<'a>,
+    locate: &'a L,
+    tag: u32,
+    word: Word,
+}
+
+impl<L: Location + ?Sized> Place<'_, L> {
+    /// Tries a slot that is not of another tag, and sets `outcome` if that ends the walk. Out of line, to keep the walk short.
+    #[inline(never)]
+    fn install(
+        &self,
+        slot: &Slot,
+        mut found: Word,
+        on_replace: &mut impl FnMut(Option<Entry>),
+        outcome: &mut Outcome,
+    ) -> ControlFlow<Attempt> {
+        let &Place { new, locate, tag, word } = self;
+        loop {
+            if found == word {
+                *outcome = Outcome::Present;
+                return ControlFlow::Break(Attempt::Done);
+            }
+            let old = if let Some(address) = found.address_if(tag) {
+                match locate.probe(address, new.keyspace, new.key) {
+                    Probe::Same(version) => Some(Entry { address, version }),
+                    Probe::Other => return ControlFlow::Continue(()),
+                    Probe::Gone => {
+                        let again = slot.load();
+                        if again == found {
+                            return ControlFlow::Continue(());
+                        }
+                        found = again;
+                        continue;
+                    }
+                }
+            } else if found == Word::EMPTY {
+                None
+            } else if found.is_frozen() {
+                return ControlFlow::Break(Attempt::Moved);
+            } else {
+                return ControlFlow::Continue(());
+            };
+            if let Some(old) = old
+                && !new.entry().supersedes(&old)
+            {
+                *outcome = Outcome::Stale(old);
+                return ControlFlow::Break(Attempt::Done);
+            }
+            on_replace(old);
+            stop(Stop::BeforeInstall);
+            match slot.replace(found, word) {
+                Ok(()) => {
+                    *outcome = old.map_or(Outcome::Inserted, Outcome::Replaced);
+                    return ControlFlow::Break(Attempt::Done);
+                }
+                Err(_) if planted(Bug::LostSlotPassedOver) && old.is_none() => {
+                    return ControlFlow::Continue(());
+                }
+                Err(changed) => found = changed,
+            }
+        }
+    }
 }
 
 impl Shard {
@@ -146,68 +212,28 @@ impl Shard {
         loop {
             let table = self.writable(cell, shared, guard);
             let tag = table.geometry.tag(cell);
-            let word = Word::entry(tag, new.address);
+            let place = Place { new, locate, tag, word: Word::entry(tag, new.address) };
+            let mut outcome = Outcome::Inserted;
             let walked = table.walk(cell, guard, |slot| {
-                let mut found = slot.load();
-                loop {
-                    if found.is_thawed_entry() && !found.has_tag_of(word) {
-                        // Of another key, as most that are met.
-                        return ControlFlow::Continue(());
-                    }
-                    if found == word {
-                        return ControlFlow::Break(Attempt::Done(Outcome::Present));
-                    }
-                    let old = if let Some(address) = found.address_if(tag) {
-                        match locate.probe(address, new.keyspace, new.key) {
-                            Probe::Same(version) => Some(Entry { address, version }),
-                            Probe::Other => return ControlFlow::Continue(()),
-                            Probe::Gone => {
-                                let again = slot.load();
-                                if again == found {
-                                    return ControlFlow::Continue(());
-                                }
-                                found = again;
-                                continue;
-                            }
-                        }
-                    } else if found == Word::EMPTY {
-                        None
-                    } else if found.is_frozen() {
-                        return ControlFlow::Break(Attempt::Moved);
-                    } else {
-                        return ControlFlow::Continue(());
-                    };
-                    if let Some(old) = old
-                        && !new.entry().supersedes(&old)
-                    {
-                        return ControlFlow::Break(Attempt::Done(Outcome::Stale(old)));
-                    }
-                    on_replace(old);
-                    stop(Stop::BeforeInstall);
-                    match slot.replace(found, word) {
-                        Ok(()) => {
-                            let outcome = old.map_or(Outcome::Inserted, Outcome::Replaced);
-                            return ControlFlow::Break(Attempt::Done(outcome));
-                        }
-                        Err(_) if planted(Bug::LostSlotPassedOver) && old.is_none() => {
-                            return ControlFlow::Continue(());
-                        }
-                        Err(changed) => found = changed,
-                    }
+                let found = slot.load();
+                if found.is_thawed_entry() && !found.has_tag_of(place.word) {
+                    // Of another key, as most that are met.
+                    return ControlFlow::Continue(());
                 }
+                place.install(slot, found, &mut on_replace, &mut outcome)
             });
-            let outcome = match walked {
-                Walked::Stopped(Attempt::Done(outcome)) => outcome,
+            match walked {
+                Walked::Stopped(Attempt::Done) => {}
                 Walked::End(end) => {
                     on_replace(None);
                     stop(Stop::BeforeInstall);
-                    if !table.extend(end, word) {
+                    if !table.extend(end, place.word) {
                         continue;
                     }
-                    Outcome::Inserted
+                    outcome = Outcome::Inserted;
                 }
                 Walked::Stopped(Attempt::Moved) | Walked::FrozenEnd => continue,
-            };
+            }
             if outcome == Outcome::Inserted {
                 stop(Stop::BeforeCount);
                 self.count_insert(table, shared, guard);

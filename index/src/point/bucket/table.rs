@@ -261,16 +261,17 @@ impl Table {
     }
 
     /// An address that the key of this cell may have, from its home bucket: worth a prefetch.
+    #[inline]
     pub(super) fn guess(&self, cell: Cell) -> Option<Address> {
         let tag = self.geometry.tag(cell);
         let first = self.geometry.home_bucket(cell) * BUCKET_SLOTS;
         for slot in &self.slots[first..first + BUCKET_SLOTS] {
             let word = slot.load();
-            if word == Word::EMPTY {
-                return None;
-            }
             if let Some(address) = word.address_if(tag) {
                 return Some(address);
+            }
+            if word == Word::EMPTY {
+                return None;
             }
         }
         None

@@ -57,7 +57,8 @@ impl Word {
     #[inline]
     pub(super) fn address_if(self, tag: u32) -> Option<Address> {
         let wanted = ENTRY | u64::from(tag) << TAG_SHIFT;
-        if self.0 & (FROZEN | IDENTITY_MASK) == wanted { self.address() } else { None }
+        let address = Address::from_bits(self.0 & ((1 << Address::BITS) - 1));
+        address.filter(|_| self.0 & (FROZEN | IDENTITY_MASK) == wanted)
     }
 
     /// True for an entry that is not frozen.
