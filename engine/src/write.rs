@@ -146,12 +146,16 @@ impl Core {
         old.for_each(|address| self.prefetch_record(address));
     }
 
-    /// Refuses what may not or cannot be written, and says how durable it is to be.
+    /// Refuses what may not or cannot be written, and says how durable it is to be and how large it is.
     #[inline]
-    fn admit(&self, writes: &[Write<'_>], asked: Option<Durability>) -> Result<Durability> {
+    fn admit(
+        &self,
+        writes: &[Write<'_>],
+        asked: Option<Durability>,
+    ) -> Result<(Durability, usize)> {
         self.check_writable()?;
-        check_limits(writes)?;
-        self.options.durability_of(asked)
+        let commit_bytes = check_limits(writes)?;
+        Ok((self.options.durability_of(asked)?, commit_bytes))
     }
 }
 

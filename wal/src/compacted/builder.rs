@@ -113,7 +113,7 @@ impl CompactedBuilder {
     /// `InvalidArgument` for an id below [`COMPACTED_ID_MIN`](crate::COMPACTED_ID_MIN) or one that is taken, `Closed` after
     /// a failure of the log, `StorageFull` and `Io`.
     pub fn create(wal: &Wal, id: u64) -> Result<Self> {
-        let core = Arc::clone(wal.core());
+        let core = SharedCore::clone(wal.core());
         check_id(id)?;
         core.check_fork()?;
         core.latch.check()?;

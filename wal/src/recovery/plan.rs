@@ -161,6 +161,7 @@ impl Plan {
     }
 
     fn keep(&mut self, segment: &Arc<Segment>, end: Position, last_seq: u64) {
+        segment.note_sealed(end);
         self.kept.push((Arc::clone(segment), end));
         if self.before.oldest == 0 {
             self.before.oldest = segment.id;

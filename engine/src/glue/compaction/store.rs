@@ -229,8 +229,13 @@ impl Store {
 
     /// Looks at what there is; for the log that is one lock of the appender.
     fn look(&self, core: &Core) -> Result<(Vec<SegmentInfo>, BTreeMap<SegmentId, CompactedInfo>)> {
-        let log = wal(core)?.segments();
-        let compacted = lock(&self.manifest).state().compacted.clone();
+        let mut log = wal(core)?.segments();
+        let compacted = {
+            let manifest = lock(&self.manifest);
+            // Their files may be there, if removing them failed: the next opening tries again.
+            log.retain(|segment| !manifest.state().retired.contains_key(&segment.id));
+            manifest.state().compacted.clone()
+        };
         let of_log = log.iter().map(|segment| Older {
             id: segment.id,
             seq_before: segment.seq_before,
