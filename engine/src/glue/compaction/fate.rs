@@ -34,7 +34,7 @@ impl Store {
         if !record.tombstone && !is_over {
             return Ok(Fate::Keep);
         }
-        match self.hides_older(core, record, address, victims)? {
+        match self.older.hides_older(core, record, address, victims)? {
             true => Ok(Fate::Tombstone),
             false => Ok(Fate::Forget),
         }
