@@ -55,12 +55,13 @@ mod tests {
             table.address(Location { segment, offset: 0 }, mount, |_| {}).unwrap()
         };
         let (old, kept) = (at(1), at(2));
-        let pinned = pin();
-        leaving.empty(&table, &[1, 9]);
-        assert!(table.location(old).is_none() && table.location(kept).is_some());
-        (0..100).for_each(|_| leaving.reuse(&table));
-        assert_ne!(at(3).slot(), old.slot(), "a reader may still know of it");
-        let _ = pinned;
+        {
+            let _reader = pin();
+            leaving.empty(&table, &[1, 9]);
+            assert!(table.location(old).is_none() && table.location(kept).is_some());
+            (0..100).for_each(|_| leaving.reuse(&table));
+            assert_ne!(at(3).slot(), old.slot(), "a reader may still know of it");
+        }
         // Without the index crate nothing tells when the readers are gone.
         if BUILD.index {
             let is_free = |_| {
