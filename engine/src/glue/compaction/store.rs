@@ -230,11 +230,7 @@ impl SegmentStore for Store {
 
     fn fate(&self, record: &Record<'_>, victims: &[SegmentId]) -> Result<Fate> {
         let core = self.core()?;
-        let address = Address::from(record.token);
-        let fate =
-            core.read_at(address, |found, _| self.fate_of(&core, found, address, victims))?;
-        // A victim is in its slot as long as its job runs.
-        fate.unwrap_or_else(|| Err(gone()))
+        self.fate_of(&core, record, victims)
     }
 
     fn create(&self, stream: Stream, _created: u64) -> Result<Output> {
