@@ -179,8 +179,11 @@ impl Compaction {
 
     /// A segment was mounted, so another one may have been left by the writers: it may be worth a look.
     pub(crate) fn notify(&self) {
-        let queue = self.running.get().map(|running| lock(&running.queue));
-        if let Some(queue) = queue.as_ref().and_then(|queue| queue.as_ref()) {
+        let Some(running) = self.running.get() else { return };
+        let totals = running.store.totals();
+        running.scheduler.note_totals(totals.total_bytes, totals.live_bytes);
+        running.pressure.note_live(totals.live_bytes);
+        if let Some(queue) = &*lock(&running.queue) {
             queue.notify();
         }
     }
