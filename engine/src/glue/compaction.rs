@@ -27,14 +27,14 @@
 use std::sync::{Arc, Mutex, OnceLock};
 
 use cortenkv_compaction::{
-    Compactor, Failure, Kind, Limits, LivenessTable, Origin, PoolOptions, RecordInfo, Scheduler,
-    SchedulerOptions, Step, WorkQueue, WorkerPool,
+    Chain, Compactor, Failure, Kind, Limits, LivenessTable, Origin, PoolOptions, RecordInfo,
+    Repack, Scheduler, SchedulerOptions, Step, WorkQueue, WorkerPool,
 };
 
 use crate::catalog::SharedManifest;
 use crate::core::Core;
 use crate::error::{Error, ErrorKind, Result};
-use crate::options::Options;
+use crate::options::{Compression, Options};
 use crate::record::Footprint;
 use crate::stats::{CompactionReport, CompactionStats};
 use crate::sync::lock;
@@ -259,11 +259,19 @@ pub(crate) fn check_compaction(_: &Options) -> Result<()> {
 
 fn scheduler_options(core: &Core) -> SchedulerOptions {
     let mut limits = Limits::default();
+    // A segment has a header, and compressed records have frames.
+    limits.segment_bytes -= 256 << 10;
     if core.options.segment_bytes > 0 {
-        limits.segment_bytes = core.options.segment_bytes;
+        limits.segment_bytes = limits.segment_bytes.min(core.options.segment_bytes);
         limits.garbage_bytes_min = limits.garbage_bytes_min.min(core.options.segment_bytes / 16);
     }
+    let mut strategy = Chain::default();
+    if core.options.compression != Compression::None {
+        // Small commits are not compressed when they are appended.
+        strategy = strategy.then(Repack);
+    }
     SchedulerOptions {
+        strategy: Box::new(strategy),
         limits,
         clock: Arc::new(Clock(Arc::clone(&core.options.clock))),
         ..SchedulerOptions::default()
