@@ -411,7 +411,9 @@ impl SegmentStore for Store {
             let retired = retired.map(SegmentInfo::retired).collect();
             let removed = victims.iter().filter(|id| **id >= COMPACTED_ID_MIN).copied().collect();
             let added = outputs.iter().filter_map(Output::info).collect();
-            manifest.commit(Edit::JobDone { added, retired, removed })?;
+            let edit = Edit::JobDone { added, retired, removed };
+            // Whether a failed edit is there is open, and the next one is refused: nothing can be reclaimed any more.
+            manifest.commit(edit).inspect_err(|error| core.note_failure(error))?;
         }
         outputs.iter_mut().for_each(|output| output.is_published = true);
         Ok(())
