@@ -10,7 +10,6 @@
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::ops::ControlFlow;
-use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, Weak};
 
 use cortenkv_compaction::{
@@ -31,6 +30,8 @@ use crate::parts::manifest::edit::{CompactedInfo, Edit};
 use crate::parts::segment::{ours, theirs};
 use crate::record::{RecordRef, SeqNo};
 use crate::sync::lock;
+
+use super::fate;
 
 /// Units of the offset in the token of a copy.
 const OFFSET_BITS: u32 = 23;
@@ -263,15 +264,15 @@ fn wal(core: &Core) -> Result<&Wal> {
     log(core).map(|log| &log.wal)
 }
 
-/// Installs a copy of a record, which has the number of the original in a higher segment; true if the index points at it now.
-fn install_copy(core: &Core, copy: &RecordRef<'_>, address: Address) -> bool {
+/// Installs a copy of a record, which has the number of the original in a higher segment.
+fn install_copy(core: &Core, copy: &RecordRef<'_>, address: Address) -> Installed {
     core.slots.with(address, |mounted| mounted.liveness.add(copy.footprint()));
-    let mut is_moved = false;
+    let mut installed = Installed::Stale;
     core.index.install(&[(*copy, address)], core, false, |_, outcome| {
-        is_moved = matches!(outcome, Installed::Inserted | Installed::Replaced { .. });
+        installed = outcome;
         core.note_installed(copy, address, outcome);
     });
-    is_moved
+    installed
 }
 
 impl SegmentStore for Store {
@@ -426,19 +427,18 @@ impl SegmentStore for Store {
             let is_it = copy.keyspace == record.keyspace && copy.key == record.key;
             is_it.then(|| install_copy(&core, copy, address))
         })?;
-        moved.flatten().ok_or_else(gone)
+        let outcome: Installed = moved.flatten().ok_or_else(gone)?;
+        let original = Address::from(record.token);
+        let is_replaced = matches!(outcome, Installed::Replaced { old, .. } if old == original);
+        if !is_replaced && core.met_unreadable() {
+            // It may stand beside the one that was found; its slot is about to be given out again.
+            fate::take_out(&core, record.keyspace, record.key, original)?;
+        }
+        Ok(matches!(outcome, Installed::Inserted | Installed::Replaced { .. }))
     }
 
     fn forget(&self, record: &Record<'_>) -> Result<()> {
-        let core = self.core()?;
-        let address = Address::from(record.token);
-        let was = core.read_at(address, |found, _| found.tombstone)?;
-        if core.index.remove(record.keyspace, record.key, address) {
-            let counters = &core.counters;
-            let count = if was == Some(true) { &counters.tombstones } else { &counters.keys };
-            count.fetch_sub(1, Relaxed);
-        }
-        Ok(())
+        fate::take_out(self.core()?.as_ref(), record.keyspace, record.key, record.token.into())
     }
 
     fn retire(&self, victims: &[SegmentId]) -> Result<()> {
