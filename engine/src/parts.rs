@@ -6,7 +6,7 @@
 //! |---|---|---|
 //! | log on disk, manifest, file system | `glue/log.rs`, `glue/segment.rs`, `manifest.rs` (`wal`) | `parts/no_wal.rs`: opening answers `Unsupported` |
 //! | clock | that of `cortenkv-wal` | `parts/clock.rs`, the same by name and shape |
-//! | index | `glue/index.rs` over `cortenkv-index`, `glue/slot_cell.rs` | `parts/tree_index.rs`, a sorted map of whole keys; `parts/slot_cell.rs` |
+//! | index | `glue/index.rs` over `cortenkv-index`, `glue/locate.rs`, `glue/slot_cell.rs` | `parts/tree_index.rs`, a sorted map of whole keys; `parts/slot_cell.rs` |
 //! | key order | `glue/ordered.rs`, `owner.rs`, `dead.rs` (`ordered`) | `parts/no_order.rs` when `index` is on: scans answer `Unsupported` |
 //! | compaction | `glue/compaction.rs`, `glue/directory.rs` (`compaction` and `wal`) | `parts/no_compaction.rs`: files only grow |
 //! | files of key runs | `glue/run_files.rs` (`ordered` and `wal`) | `parts/ram_runs.rs`, runs in memory; `parts/no_runs.rs`, none |
@@ -61,6 +61,10 @@ use cortenkv_index as grace;
 #[cfg(all(feature = "compaction", feature = "wal", not(feature = "index")))]
 #[path = "parts/no_grace.rs"]
 mod grace;
+
+#[cfg(feature = "index")]
+#[path = "glue/locate.rs"]
+mod locate;
 
 #[cfg(feature = "index")]
 #[path = "glue/slot_cell.rs"]

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use cortenkv::vfs::{OsVfs, Vfs};
 use cortenkv::{Builder, Db, Durability, ManualClock, PutOptions};
 
 fn builder(dir: &Path) -> Builder {
@@ -31,12 +32,9 @@ fn content(db: &Db) -> BTreeMap<Vec<u8>, Vec<u8>> {
 
 /// Bytes of the segment files.
 fn segment_bytes(dir: &Path) -> u64 {
-    let files = std::fs::read_dir(dir).unwrap().map(Result::unwrap);
-    let segments = files.filter(|file| {
-        let name = file.file_name().into_string().unwrap();
-        name.ends_with(".seg") || name.ends_with(".cseg")
-    });
-    segments.map(|file| file.metadata().unwrap().len()).sum()
+    let files = OsVfs::new().list(dir).unwrap();
+    let is_segment = |name: &str| name.ends_with(".seg") || name.ends_with(".cseg");
+    files.iter().filter(|file| is_segment(&file.name)).map(|file| file.len).sum()
 }
 
 #[test]

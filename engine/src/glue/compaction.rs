@@ -1,8 +1,9 @@
 //! The adapter to `cortenkv-compaction`: what is live is counted, and segments full of garbage are rewritten.
 //!
 //! # Layout
-//! `store` is a database in the words of that crate, `fate` decides what may be forgotten, `directory` knows which keys a
-//! segment may hold.
+//! `store` is a database in the words of that crate, `output` a segment that is written. `fate` decides what may be forgotten;
+//! `older` and `directory` know which keys other segments may hold. `leaving` sees slots off, `idle` watches for quiet,
+//! `pressure` slows writers down.
 //!
 //! # How a segment goes
 //! 1. Victims are read, and each record gets its fate. Only settled segments are victims: sealed, installed, durable.
@@ -42,6 +43,12 @@ use crate::sync::lock;
 mod fate;
 #[path = "compaction/idle.rs"]
 mod idle;
+#[path = "compaction/leaving.rs"]
+mod leaving;
+#[path = "compaction/older.rs"]
+mod older;
+#[path = "compaction/output.rs"]
+mod output;
 #[path = "compaction/pressure.rs"]
 mod pressure;
 #[path = "compaction/store.rs"]
@@ -172,8 +179,11 @@ impl Compaction {
 
     /// A segment was mounted, so another one may have been left by the writers: it may be worth a look.
     pub(crate) fn notify(&self) {
-        let queue = self.running.get().map(|running| lock(&running.queue));
-        if let Some(queue) = queue.as_ref().and_then(|queue| queue.as_ref()) {
+        let Some(running) = self.running.get() else { return };
+        let totals = running.store.totals();
+        running.scheduler.note_totals(totals.total_bytes, totals.live_bytes);
+        running.pressure.note_live(totals.live_bytes);
+        if let Some(queue) = &*lock(&running.queue) {
             queue.notify();
         }
     }
