@@ -11,6 +11,8 @@
 //!   proof (rule 5).
 //! - [`Manifest::commit`] renews too, when the file has grown to several times what it was: its size follows what it
 //!   names, never the work done.
+//! - Behind each edit stands a mark, written once the edit is durable. An edit that is not intact before one was damaged;
+//!   without one it is the torn end of a crash.
 //! - `CURRENT` exists before the first segment does. Segments without it mean that it was lost.
 //!
 //! # Concurrency
@@ -148,6 +150,7 @@ impl Manifest {
         self.make_room(edit.features(), (EDIT_HEAD_BYTES + payload.len()) as u64)?;
         self.append(&payload)?;
         self.state.apply(edit);
+        self.mark();
         Ok(())
     }
 
@@ -232,6 +235,17 @@ impl Manifest {
         }
         self.end += bytes.len() as u64;
         Ok(())
+    }
+
+    /// Writes behind a durable edit one that says nothing new: damage to the durable one can then be told from a torn end.
+    fn mark(&mut self) {
+        let mark = Edit::NextCompacted { id: self.state.next_compacted_id() };
+        let mut bytes = Vec::new();
+        format::encode_edit(&mut bytes, &self.identity(), self.end, &mark.encode());
+        // DURABILITY: none. Without it the last edit is no worse off, and the next edit goes over what a failure left.
+        if write_all_at(self.file.as_ref(), &bytes, self.end).is_ok() {
+            self.end += bytes.len() as u64;
+        }
     }
 
     /// Latches a failure, unless it is a full disk.

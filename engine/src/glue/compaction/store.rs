@@ -10,7 +10,6 @@
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
-use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Weak};
 
 use cortenkv_compaction::{
@@ -18,6 +17,7 @@ use cortenkv_compaction::{
 };
 use cortenkv_wal::{COMPACTED_ID_MIN, SegmentInfo, SegmentReader, Wal};
 
+use super::fate;
 use super::leaving::Leaving;
 use super::older::{OlderPuts, Source};
 use super::output::{Output, class_of, location_of};
@@ -162,15 +162,15 @@ pub(super) fn reader(core: &Core, id: SegmentId) -> Result<SegmentReader> {
     }
 }
 
-/// Installs a copy of a record, which has the number of the original in a higher segment; true if the index points at it now.
-fn install_copy(core: &Core, copy: &RecordRef<'_>, address: Address) -> bool {
+/// Installs a copy of a record, which has the number of the original in a higher segment.
+fn install_copy(core: &Core, copy: &RecordRef<'_>, address: Address) -> Installed {
     core.slots.with(address, |mounted| mounted.liveness.add(copy.footprint()));
-    let mut is_moved = false;
+    let mut installed = Installed::Stale;
     core.index.install(&[(*copy, address)], core, false, |_, outcome| {
-        is_moved = matches!(outcome, Installed::Inserted | Installed::Replaced { .. });
+        installed = outcome;
         core.note_installed(copy, address, outcome);
     });
-    is_moved
+    installed
 }
 
 impl SegmentStore for Store {
@@ -283,7 +283,9 @@ impl SegmentStore for Store {
             let retired = retired.map(SegmentInfo::retired).collect();
             let removed = victims.iter().filter(|id| **id >= COMPACTED_ID_MIN).copied().collect();
             let added = outputs.iter().filter_map(Output::info).collect();
-            manifest.commit(Edit::JobDone { added, retired, removed })?;
+            let edit = Edit::JobDone { added, retired, removed };
+            // Whether a failed edit is there is open, and the next one is refused: nothing can be reclaimed any more.
+            manifest.commit(edit).inspect_err(|error| core.note_failure(error))?;
         }
         outputs.iter_mut().for_each(|output| output.is_published = true);
         Ok(())
@@ -296,19 +298,19 @@ impl SegmentStore for Store {
             let is_it = copy.keyspace == record.keyspace && copy.key == record.key;
             is_it.then(|| install_copy(&core, copy, address))
         })?;
-        moved.flatten().ok_or_else(gone)
+        let outcome: Installed = moved.flatten().ok_or_else(gone)?;
+        let original = Address::from(record.token);
+        let is_replaced = matches!(outcome, Installed::Replaced { old, .. } if old == original);
+        if !is_replaced && core.met_unreadable() {
+            // It may stand beside the one that was found, and its slot is about to be given out again.
+            fate::take_out(&core, record)?;
+        }
+        Ok(matches!(outcome, Installed::Inserted | Installed::Replaced { .. }))
     }
 
     fn forget(&self, record: &Record<'_>) -> Result<()> {
         let core = self.core()?;
-        let address = Address::from(record.token);
-        let was = core.read_at(address, |found, _| found.tombstone)?;
-        if core.index.remove(record.keyspace, record.key, address) {
-            let counters = &core.counters;
-            let count = if was == Some(true) { &counters.tombstones } else { &counters.keys };
-            count.fetch_sub(1, Relaxed);
-        }
-        Ok(())
+        fate::take_out(&core, record)
     }
 
     fn retire(&self, victims: &[SegmentId]) -> Result<()> {
