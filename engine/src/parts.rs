@@ -4,7 +4,7 @@
 //! # Layout
 //! | part | with its feature | without |
 //! |---|---|---|
-//! | log on disk, manifest, file system | `glue/log.rs`, `glue/segment.rs`, `manifest.rs` (`wal`) | `parts/no_wal.rs`: opening answers `Unsupported` |
+//! | log on disk, manifest, file system | `glue/log.rs`, `glue/segment.rs`, `glue/inspect.rs`, `manifest.rs` (`wal`) | `parts/no_wal.rs`: opening answers `Unsupported` |
 //! | clock | that of `cortenkv-wal` | `parts/clock.rs`, the same by name and shape |
 //! | index | `glue/index.rs` over `cortenkv-index`, `glue/slot_cell.rs` | `parts/tree_index.rs`, a sorted map of whole keys; `parts/slot_cell.rs` |
 //! | key order | `glue/ordered.rs`, `owner.rs`, `dead.rs` (`ordered`) | `parts/no_order.rs` when `index` is on: scans answer `Unsupported` |
@@ -22,6 +22,9 @@ mod durable;
 #[path = "parts/no_wal.rs"]
 mod durable;
 
+#[cfg(feature = "wal")]
+#[path = "glue/inspect.rs"]
+mod inspect;
 #[cfg(feature = "wal")]
 #[path = "manifest.rs"]
 mod manifest;

@@ -23,11 +23,12 @@
 //! # Failure
 //! A job that fails is tried again; what it has written so far does not count. A panic closes the database to writes.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, OnceLock};
 
 use cortenkv_compaction::{
     Compactor, Failure, Kind, Limits, LivenessTable, Origin, PoolOptions, RecordInfo, Scheduler,
-    SchedulerOptions, Step, WorkQueue, WorkerPool,
+    SchedulerOptions, SegmentCounts, Step, WorkQueue, WorkerPool,
 };
 
 use crate::catalog::SharedManifest;
@@ -35,6 +36,7 @@ use crate::core::Core;
 use crate::error::{Error, ErrorKind, Result};
 use crate::options::Options;
 use crate::record::Footprint;
+use crate::segments::{SegmentFigures, SegmentReport, SegmentState};
 use crate::stats::{CompactionReport, CompactionStats};
 use crate::sync::lock;
 
@@ -221,6 +223,25 @@ impl Compaction {
         running.store.settled()
     }
 
+    /// Adds to the figures of segments what is counted, and who is in work.
+    pub(crate) fn describe(&self, segments: &mut [SegmentReport]) {
+        let Some((liveness, _)) = &self.files else { return };
+        let counts: BTreeMap<u64, SegmentCounts> =
+            liveness.0.export().into_iter().map(|counts| (counts.id, counts)).collect();
+        let in_work = self.in_work();
+        for segment in segments {
+            segment.figures = Some(counts.get(&segment.id).map(figures).unwrap_or_default());
+            if in_work.contains(&segment.id) {
+                segment.state = SegmentState::InWork;
+            }
+        }
+    }
+
+    /// The segments that jobs have in hand.
+    pub(crate) fn in_work(&self) -> Vec<u64> {
+        self.running.get().map(|running| running.scheduler.in_work()).unwrap_or_default()
+    }
+
     pub(crate) fn stats(&self) -> CompactionStats {
         let Some(running) = self.running.get() else { return CompactionStats::default() };
         let stats = running.scheduler.stats();
@@ -245,6 +266,16 @@ impl Compaction {
 /// What an option answers that this build cannot honour: nothing.
 pub(crate) fn check_compaction(_: &Options) -> Result<()> {
     Ok(())
+}
+
+fn figures(counts: &SegmentCounts) -> SegmentFigures {
+    SegmentFigures {
+        records: counts.total.records,
+        record_bytes: counts.total.bytes,
+        live_records: counts.live.records,
+        live_bytes: counts.live.bytes,
+        live_tombstones: counts.live.tombstones,
+    }
 }
 
 fn scheduler_options(core: &Core) -> SchedulerOptions {

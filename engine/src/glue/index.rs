@@ -8,6 +8,7 @@
 //! Nothing here is locked. Each installation is atomic by itself; `in_flight.rs` sees to whole batches.
 
 use std::cell::Cell;
+use std::ops::ControlFlow;
 use std::sync::atomic::Ordering::Release;
 
 use cortenkv_index::{
@@ -207,6 +208,14 @@ impl Index {
         }
         let mut found = Vec::with_capacity(keys.len());
         self.point.get_batch(hashes, &mut Verify(candidates), &mut found);
+    }
+
+    /// Shows the addresses of all entries, some of them twice; of those that come or go meanwhile, some.
+    pub(crate) fn for_each_address(&self, mut show: impl FnMut(Address)) {
+        let _ = self.point.for_each(&mut |address| {
+            show(ours(address));
+            ControlFlow::Continue(())
+        });
     }
 
     /// A walk over the candidate keys of a keyspace.

@@ -7,6 +7,7 @@ use crate::core::Core;
 use crate::error::{Error, Result};
 use crate::options::Options;
 use crate::record::Footprint;
+use crate::segments::SegmentReport;
 use crate::stats::{CompactionReport, CompactionStats};
 
 /// What is live in each segment; not counted.
@@ -72,6 +73,12 @@ impl Compaction {
 
     pub(crate) fn settled(&self) -> Result<Vec<u64>> {
         Ok(Vec::new())
+    }
+
+    pub(crate) fn describe(&self, _: &mut [SegmentReport]) {}
+
+    pub(crate) fn in_work(&self) -> Vec<u64> {
+        Vec::new()
     }
 
     pub(crate) fn stats(&self) -> CompactionStats {

@@ -115,6 +115,15 @@ impl Index {
         }
     }
 
+    /// Shows the addresses of all entries; of those that come or go meanwhile, some.
+    pub(crate) fn for_each_address(&self, mut show: impl FnMut(Address)) {
+        let addresses: Vec<Address> = {
+            let spaces = read(&self.spaces);
+            spaces.values().flat_map(BTreeMap::values).map(|standing| standing.address).collect()
+        };
+        addresses.into_iter().for_each(&mut show);
+    }
+
     fn address(&self, keyspace: KeyspaceId, key: &[u8]) -> Option<Address> {
         let spaces = read(&self.spaces);
         spaces.get(&keyspace)?.get(key).map(|standing| standing.address)

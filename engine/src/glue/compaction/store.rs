@@ -27,6 +27,7 @@ use crate::log::Log;
 use crate::parts::DurableLog;
 use crate::parts::directory::{self, KeyDirectory};
 use crate::parts::grace::Grace;
+use crate::parts::inspect::LARGE;
 use crate::parts::manifest::edit::{CompactedInfo, Edit};
 use crate::parts::segment::{ours, theirs};
 use crate::record::{RecordRef, SeqNo};
@@ -37,8 +38,6 @@ const OFFSET_BITS: u32 = 23;
 const OFFSET_UNIT_BYTES: u32 = 8;
 /// An idle segment with less garbage is left as it is.
 const GARBAGE_BYTES_MIN: u64 = 64 << 10;
-/// In the age class that the manifest notes: the segment holds large values only.
-const LARGE: u8 = 0x80;
 
 /// See [`SegmentStore`].
 pub(super) struct Store {
