@@ -4,7 +4,7 @@
 //! waited for it.
 
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 /// The result of a fallible operation of this crate.
@@ -146,14 +146,6 @@ impl Error {
 
     pub(crate) fn limit(context: impl Into<String>) -> Self {
         Error::new(ErrorKind::LimitExceeded, context)
-    }
-
-    /// The file that a `Corruption` is in.
-    pub(crate) fn file(&self) -> Option<&Path> {
-        match self.kind() {
-            ErrorKind::Corruption { file, .. } => Some(file),
-            _ => None,
-        }
     }
 
     pub(crate) fn unsupported(context: impl Into<String>) -> Self {

@@ -17,7 +17,7 @@ use super::durable::DurableLog;
 use super::manifest::Manifest;
 use super::manifest::edit::CompactedInfo;
 use super::segment::{DurableSegment, ours};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::record::RecordRef;
 use crate::segments::{SegmentKind, SegmentReport, SegmentState};
 use crate::sync::lock;
@@ -119,7 +119,10 @@ impl DurableLog {
             fault(file_name(*id), "the manifest names a compacted segment whose file is missing");
         }
         if let Err(error) = manifest.check_file() {
-            let file = error.file().map_or_else(|| manifest.path(), PathBuf::from);
+            let file = match error.kind() {
+                ErrorKind::Corruption { file, .. } => file.clone(),
+                _ => manifest.path(),
+            };
             faults.insert(FileFault { file, what: error.to_string() });
         }
         Ok(faults)

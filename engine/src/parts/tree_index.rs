@@ -272,7 +272,7 @@ impl KeyWalk {
         if let Some(keys) = read(&self.spaces).get(&self.keyspace) {
             let KeyRange { start, end } = &self.range;
             let found = keys.range::<Bytes, _>((start.as_ref(), end.as_ref()));
-            let keys = found.filter(|(_, (_, rank))| !rank.tombstone).map(|(key, _)| key.clone());
+            let keys = found.filter(|(_, found)| !found.rank.tombstone).map(|(key, _)| key.clone());
             match self.direction {
                 Direction::Forward => self.batch.extend(keys.take(keys_max)),
                 Direction::Reverse => self.batch.extend(keys.rev().take(keys_max)),
