@@ -244,6 +244,7 @@ impl Db {
             pinned_bytes: core.counters.pinned_bytes.load(Relaxed),
             log: core.log.stats(),
             compaction: core.compaction.stats(),
+            pool: core.compaction.pool_stats(),
             open: self.open_report(),
         }
     }

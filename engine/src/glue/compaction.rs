@@ -1,8 +1,9 @@
 //! The adapter to `cortenkv-compaction`: what is live is counted, and segments full of garbage are rewritten.
 //!
 //! # Layout
-//! `store` is a database in the words of that crate, `fate` decides what may be forgotten, `directory` knows which keys a
-//! segment may hold.
+//! `store` is a database in the words of that crate, `output` a segment that is written. `fate` decides what may be forgotten;
+//! `older` and `directory` know which keys other segments may hold. `leaving` sees slots off, `idle` watches for quiet,
+//! `pressure` slows writers down.
 //!
 //! # How a segment goes
 //! 1. Victims are read, and each record gets its fate. Only settled segments are victims: sealed, installed, durable.
@@ -27,29 +28,39 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, OnceLock};
 
 use cortenkv_compaction::{
-    Compactor, Failure, Kind, Limits, LivenessTable, Origin, PoolOptions, RecordInfo, Scheduler,
-    SchedulerOptions, SegmentCounts, Step, WorkQueue, WorkerPool,
+    Chain, Compactor, Failure, Kind, Limits, LivenessTable, Origin, RecordInfo, Repack, Scheduler,
+    SchedulerOptions, SegmentCounts, Step, WorkQueue,
 };
 
 use crate::catalog::SharedManifest;
 use crate::core::Core;
 use crate::error::{Error, ErrorKind, Result};
-use crate::options::Options;
+use crate::options::{Compression, Options};
 use crate::record::Footprint;
 use crate::segments::{SegmentFigures, SegmentReport, SegmentState};
-use crate::stats::{CompactionReport, CompactionStats};
+use crate::stats::{CompactionReport, CompactionStats, PoolStats};
 use crate::sync::lock;
 
 #[path = "compaction/fate.rs"]
 mod fate;
 #[path = "compaction/idle.rs"]
 mod idle;
+#[path = "compaction/leaving.rs"]
+mod leaving;
+#[path = "compaction/older.rs"]
+mod older;
+#[path = "compaction/output.rs"]
+mod output;
+#[path = "compaction/pool.rs"]
+mod pool;
 #[path = "compaction/pressure.rs"]
 mod pressure;
 #[path = "compaction/store.rs"]
 mod store;
 
 use idle::IdleWatch;
+pub use pool::WorkerPool;
+use pool::pool_of;
 use pressure::Pressure;
 use store::Store;
 
@@ -113,7 +124,7 @@ struct Running {
     scheduler: Scheduler<Store>,
     is_in_background: bool,
     /// The work in the background, until the database is closed.
-    queue: Mutex<Option<WorkQueue>>,
+    queue: Mutex<Option<(WorkerPool, WorkQueue)>>,
     /// What [`Compaction::step`] steps.
     by_hand: Mutex<(Compactor<Store>, IdleWatch)>,
     pressure: Pressure,
@@ -174,8 +185,11 @@ impl Compaction {
 
     /// A segment was mounted, so another one may have been left by the writers: it may be worth a look.
     pub(crate) fn notify(&self) {
-        let queue = self.running.get().map(|running| lock(&running.queue));
-        if let Some(queue) = queue.as_ref().and_then(|queue| queue.as_ref()) {
+        let Some(running) = self.running.get() else { return };
+        let totals = running.store.totals();
+        running.scheduler.note_totals(totals.total_bytes, totals.live_bytes);
+        running.pressure.note_live(totals.live_bytes);
+        if let Some((_, queue)) = &*lock(&running.queue) {
             queue.notify();
         }
     }
@@ -242,6 +256,14 @@ impl Compaction {
         self.running.get().map(|running| running.scheduler.in_work()).unwrap_or_default()
     }
 
+    /// The workers, while the database works in the background.
+    pub(crate) fn pool_stats(&self) -> PoolStats {
+        let running = self.running.get();
+        let pool =
+            running.and_then(|running| lock(&running.queue).as_ref().map(|(pool, _)| pool.clone()));
+        pool.map(|pool| pool.stats()).unwrap_or_default()
+    }
+
     pub(crate) fn stats(&self) -> CompactionStats {
         let Some(running) = self.running.get() else { return CompactionStats::default() };
         let stats = running.scheduler.stats();
@@ -280,11 +302,19 @@ fn figures(counts: &SegmentCounts) -> SegmentFigures {
 
 fn scheduler_options(core: &Core) -> SchedulerOptions {
     let mut limits = Limits::default();
+    // A segment has a header, and compressed records have frames.
+    limits.segment_bytes -= 256 << 10;
     if core.options.segment_bytes > 0 {
-        limits.segment_bytes = core.options.segment_bytes;
+        limits.segment_bytes = limits.segment_bytes.min(core.options.segment_bytes);
         limits.garbage_bytes_min = limits.garbage_bytes_min.min(core.options.segment_bytes / 16);
     }
+    let mut strategy = Chain::default();
+    if core.options.compression != Compression::None {
+        // Small commits are not compressed when they are appended.
+        strategy = strategy.then(Repack);
+    }
     SchedulerOptions {
+        strategy: Box::new(strategy),
         limits,
         clock: Arc::new(Clock(Arc::clone(&core.options.clock))),
         ..SchedulerOptions::default()
@@ -306,27 +336,23 @@ impl std::fmt::Debug for Clock {
     }
 }
 
-/// The workers of the process.
-fn pool() -> &'static WorkerPool {
-    static POOL: OnceLock<WorkerPool> = OnceLock::new();
-    POOL.get_or_init(|| WorkerPool::new(PoolOptions::default()))
-}
-
 fn background(
     core: &Arc<Core>,
     scheduler: &Scheduler<Store>,
     watch: IdleWatch,
-) -> Result<WorkQueue> {
+) -> Result<(WorkerPool, WorkQueue)> {
     let database = Arc::downgrade(core);
     let told = move |failure: Failure| {
         if let (Failure::Panic(_), Some(core)) = (failure, database.upgrade()) {
             core.latch_panic();
         }
     };
-    let queue = pool().open("compaction", told).map_err(|e| {
+    let pool = pool_of(&core.options);
+    let name = core.log.dir().map(|dir| dir.display().to_string());
+    let queue = pool.0.open(&name.unwrap_or_default(), told).map_err(|e| {
         Error::with_source(ErrorKind::Io, "cannot start a thread for compaction", e)
     })?;
     queue.submit(Kind::Compaction, scheduler.compactor());
     queue.submit(Kind::Other, watch);
-    Ok(queue)
+    Ok((pool, queue))
 }

@@ -52,7 +52,7 @@ fn compacted(id: u64) -> CompactedInfo {
 fn retired(id: u64) -> RetiredSegment {
     let mut bytes = [0; RetiredSegment::BYTES];
     bytes[..8].copy_from_slice(&id.to_le_bytes());
-    bytes[8..].iter_mut().zip(id as u8..).for_each(|(byte, n)| *byte = n);
+    bytes[8..].iter_mut().zip(id..).for_each(|(byte, n)| *byte = n as u8);
     RetiredSegment::from_bytes(&bytes)
 }
 
