@@ -73,6 +73,7 @@ impl Builder {
 /// The log on disk.
 pub(crate) struct DurableLog {
     pub(super) wal: Wal,
+    pub(super) vfs: Arc<dyn Vfs>,
     verify_reads: bool,
 }
 
@@ -125,7 +126,7 @@ pub(crate) fn open_durable(
     };
     let keyspaces = manifest.state().keyspaces.clone();
     Ok(Opened {
-        log: DurableLog { wal, verify_reads: options.verify_reads },
+        log: DurableLog { wal, vfs: Arc::clone(vfs), verify_reads: options.verify_reads },
         manifest: Arc::new(Mutex::new(manifest)),
         keyspaces,
         hash_seed: identity.hash_seed,
