@@ -11,8 +11,8 @@
 //!   proof (rule 5).
 //! - [`Manifest::commit`] renews too, when the file has grown to several times what it was: its size follows what it
 //!   names, never the work done.
-//! - Behind each edit stands a mark, written once the edit is durable. An edit that is not intact before one was damaged;
-//!   without one it is the torn end of a crash.
+//! - Behind the last edit stands a mark, written once the edit is durable, until the next edit goes over it. An edit that is
+//!   not intact in front of something intact was damaged; else it is the torn end of a crash.
 //! - `CURRENT` exists before the first segment does. Segments without it mean that it was lost.
 //!
 //! # Concurrency
@@ -66,7 +66,7 @@ pub(crate) struct Manifest {
     state: ManifestState,
     number: u64,
     file: Arc<dyn VfsFile>,
-    /// Where the next edit goes.
+    /// Where the next edit goes, over the mark behind the last.
     end: u64,
     failure: Option<Error>,
 }
@@ -260,10 +260,9 @@ impl Manifest {
         let mark = Edit::NextCompacted { id: self.state.next_compacted_id() };
         let mut bytes = Vec::new();
         format::encode_edit(&mut bytes, &self.identity(), self.end, &mark.encode());
-        // DURABILITY: none. Without it the last edit is no worse off, and the next edit goes over what a failure left.
-        if write_all_at(self.file.as_ref(), &bytes, self.end).is_ok() {
-            self.end += bytes.len() as u64;
-        }
+        // DURABILITY: none; without it the edit is no worse off. The next edit goes over it: in front of an edit, a mark that
+        // a power cut took would look like damage.
+        let _ = write_all_at(self.file.as_ref(), &bytes, self.end);
     }
 
     /// Latches a failure, unless it is a full disk.

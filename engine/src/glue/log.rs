@@ -8,6 +8,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 
+use cortenkv_wal::bugs::{Bug, planted};
 use cortenkv_wal::vfs::{DirLock, OsVfs, Vfs};
 use cortenkv_wal::{
     Background, COMPACTED_ID_MIN, Damage, ProgressCallback, ReplayHandler, TailKind, Wal,
@@ -95,7 +96,7 @@ pub(crate) fn open_durable(
     owner_data[..4].copy_from_slice(&identity.hash_id.to_le_bytes());
     owner_data[8..].copy_from_slice(&identity.hash_seed.to_le_bytes());
     let retired: Vec<_> = manifest.state().retired.values().copied().collect();
-    let builds_on_manifest = !retired.is_empty();
+    let builds_on_manifest = !retired.is_empty() && !planted(Bug::ManifestTrustedFromCache);
     if builds_on_manifest {
         // DURABILITY: recovery removes the files of retired segments, and the new segment says that the log begins behind
         // them. So that they are retired must not be known from the page cache alone (rule 5).

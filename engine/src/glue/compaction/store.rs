@@ -15,6 +15,7 @@ use std::sync::{Arc, Weak};
 use cortenkv_compaction::{
     Fate, LivenessTable, Placed, Record, SegmentId, SegmentStats, SegmentStore, Stream, Totals,
 };
+use cortenkv_wal::bugs::{Bug, planted};
 use cortenkv_wal::{COMPACTED_ID_MIN, SegmentInfo, SegmentReader, Wal};
 
 use super::fate;
@@ -29,7 +30,7 @@ use crate::log::{Log, LogSegment};
 use crate::parts::DurableLog;
 use crate::parts::manifest::edit::{CompactedInfo, Edit};
 use crate::parts::segment::{ours, theirs};
-use crate::record::RecordRef;
+use crate::record::{RecordRef, SeqNo};
 use crate::sync::lock;
 
 /// An idle segment with less garbage is left as it is.
@@ -110,6 +111,18 @@ impl Store {
         Ok(segments.iter().filter(|segment| segment.sealed).map(|segment| segment.id).collect())
     }
 
+    /// Takes victims out of the log and removes their files.
+    fn remove(&self, core: &Core, victims: &[SegmentId]) -> Result<()> {
+        let wal = wal(core)?;
+        let in_log = wal.segments();
+        let in_log: Vec<u64> =
+            in_log.iter().map(|segment| segment.id).filter(|id| victims.contains(id)).collect();
+        wal.retire(&in_log)?;
+        let compacted: Vec<u64> =
+            victims.iter().filter(|id| **id >= COMPACTED_ID_MIN).copied().collect();
+        Ok(wal.remove_compacted(&compacted)?)
+    }
+
     /// Looks at what there is; for the log that is one lock of the appender.
     fn look(&self, core: &Core) -> Result<(Vec<SegmentInfo>, BTreeMap<SegmentId, CompactedInfo>)> {
         let mut log = wal(core)?.segments();
@@ -166,7 +179,11 @@ pub(super) fn reader(core: &Core, id: SegmentId) -> Result<SegmentReader> {
 fn install_copy(core: &Core, copy: &RecordRef<'_>, address: Address) -> Installed {
     core.slots.with(address, |mounted| mounted.liveness.add(copy.footprint()));
     let mut installed = Installed::Stale;
-    core.index.install(&[(*copy, address)], core, false, |_, outcome| {
+    let mut offered = *copy;
+    if planted(Bug::PutLostToRelocation) {
+        offered.seq = SeqNo::MAX;
+    }
+    core.index.install(&[(offered, address)], core, false, |_, outcome| {
         installed = outcome;
         core.note_installed(copy, address, outcome);
     });
@@ -268,9 +285,14 @@ impl SegmentStore for Store {
 
     fn publish(&self, outputs: &mut [Output], victims: &[SegmentId]) -> Result<()> {
         let core = self.core()?;
-        // DURABILITY: whatever made a record of a victim dead, before the victim does not count any more (rule 3).
-        core.sync()?;
+        if !planted(Bug::RetiredBeforeLogSync) {
+            // DURABILITY: whatever made a record of a victim dead, before the victim does not count any more (rule 3).
+            core.sync()?;
+        }
         let log = wal(&core)?.segments();
+        if planted(Bug::UnlinkedBeforeEdit) {
+            self.remove(&core, victims)?;
+        }
         let mut manifest = lock(&self.manifest);
         let is_new = |id: &SegmentId| {
             let state = manifest.state();
@@ -315,15 +337,8 @@ impl SegmentStore for Store {
 
     fn retire(&self, victims: &[SegmentId]) -> Result<()> {
         let core = self.core()?;
-        let wal = wal(&core)?;
         self.leaving.empty(&core.slots, victims);
-        let in_log = wal.segments();
-        let in_log: Vec<u64> =
-            in_log.iter().map(|segment| segment.id).filter(|id| victims.contains(id)).collect();
-        wal.retire(&in_log)?;
-        let compacted: Vec<u64> =
-            victims.iter().filter(|id| **id >= COMPACTED_ID_MIN).copied().collect();
-        wal.remove_compacted(&compacted)?;
+        self.remove(&core, victims)?;
         self.older.retire(victims);
         for id in victims {
             self.liveness.retire(*id);
