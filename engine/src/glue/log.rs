@@ -109,7 +109,7 @@ pub(crate) fn open_durable(
     manifest.forget_retired(&recovered.retired_forgotten);
     let compacted = replay_compacted(&wal, &manifest, installer)?;
     let replayed = clock.monotonic();
-    if !created && !(builds_on_manifest && recovered.retired_forgotten.is_empty()) {
+    if !(created || builds_on_manifest && recovered.retired_forgotten.is_empty()) {
         // Only now, where that does: what cannot be opened leaves everything as it was.
         manifest.renew()?;
     }
