@@ -83,6 +83,10 @@ impl Metrics {
         self.failures.fetch_add(1, Relaxed);
     }
 
+    pub(crate) fn debt_bytes(&self) -> u64 {
+        self.debt_bytes.load(Relaxed)
+    }
+
     pub(crate) fn set_debt(&self, bytes: u64) {
         self.debt_bytes.store(bytes, Relaxed);
     }

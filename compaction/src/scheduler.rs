@@ -194,6 +194,25 @@ impl<S: SegmentStore> Scheduler<S> {
         self.0.idle.store(idle, Relaxed);
     }
 
+    /// Computes [`CompactionStats::debt_bytes`] anew from the sums of the store, as looking for a job does: for a store that
+    /// grows while a long job is under way.
+    pub fn note_totals(&self, total_bytes: u64, live_bytes: u64) {
+        let debt = debt_bytes(total_bytes, live_bytes, self.0.limits().target());
+        self.0.metrics.set_debt(debt);
+    }
+
+    /// [`CompactionStats::debt_bytes`] alone: one load, for every write to ask.
+    #[inline]
+    pub fn debt_bytes(&self) -> u64 {
+        self.0.metrics.debt_bytes()
+    }
+
+    /// The segments that are in a job at the moment, victims and outputs, in order; those of published jobs that are left
+    /// over too.
+    pub fn in_work(&self) -> Vec<SegmentId> {
+        self.0.leases().taken.iter().copied().collect()
+    }
+
     /// What was done so far.
     pub fn stats(&self) -> CompactionStats {
         self.0.metrics.snapshot()

@@ -5,7 +5,7 @@
 //! slot.
 
 /// A place in the log: a segment, and the logical offset in bytes within it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct Location {
     pub(crate) segment: u64,
     /// A multiple of 8, below 64 MiB.

@@ -15,7 +15,7 @@ use crate::log::{Log, Opened};
 use crate::memory_log::MemoryLog;
 use crate::options::{Compression, Durability, Options};
 use crate::parts::{
-    Clock, Compaction, Images, Index, Liveness, RunFiles, open_durable,
+    Clock, Compaction, Images, Index, Liveness, RunFiles, WorkerPool, open_durable,
 };
 use crate::record::KeyspaceId;
 use crate::stats::{OpenReport, Progress};
@@ -157,6 +157,13 @@ impl Builder {
     #[cfg(feature = "test-util")]
     pub fn image_log_bytes_min(mut self, bytes: u64) -> Self {
         self.options.image_log_bytes_min = Some(bytes);
+        self
+    }
+
+    /// The workers that do the background work, shared with other databases. Unless set, all databases of the process share
+    /// one pool.
+    pub fn worker_pool(mut self, pool: &WorkerPool) -> Self {
+        self.options.pool = Some(pool.clone());
         self
     }
 

@@ -4,9 +4,9 @@
 //! # Layout
 //! | part | with its feature | without |
 //! |---|---|---|
-//! | log on disk, manifest, file system | `glue/log.rs`, `glue/segment.rs`, `manifest.rs` (`wal`) | `parts/no_wal.rs`: opening answers `Unsupported` |
+//! | log on disk, manifest, file system | `glue/log.rs`, `glue/segment.rs`, `glue/inspect.rs`, `manifest.rs` (`wal`) | `parts/no_wal.rs`: opening answers `Unsupported` |
 //! | clock | that of `cortenkv-wal` | `parts/clock.rs`, the same by name and shape |
-//! | index | `glue/index.rs` over `cortenkv-index`, `glue/slot_cell.rs` | `parts/tree_index.rs`, a sorted map of whole keys; `parts/slot_cell.rs` |
+//! | index | `glue/index.rs` over `cortenkv-index`, `glue/locate.rs`, `glue/slot_cell.rs` | `parts/tree_index.rs`, a sorted map of whole keys; `parts/slot_cell.rs` |
 //! | key order | `glue/ordered.rs`, `owner.rs`, `dead.rs` (`ordered`) | `parts/no_order.rs` when `index` is on: scans answer `Unsupported` |
 //! | compaction | `glue/compaction.rs`, `glue/directory.rs` (`compaction` and `wal`) | `parts/no_compaction.rs`: files only grow |
 //! | images of the index | `glue/image.rs` (`ordered`, `compaction` and `wal`) | `parts/no_image.rs`: every open replays the log |
@@ -23,6 +23,9 @@ mod durable;
 #[path = "parts/no_wal.rs"]
 mod durable;
 
+#[cfg(feature = "wal")]
+#[path = "glue/inspect.rs"]
+mod inspect;
 #[cfg(feature = "wal")]
 #[path = "manifest.rs"]
 mod manifest;
@@ -71,6 +74,10 @@ mod image;
 mod image;
 
 #[cfg(feature = "index")]
+#[path = "glue/locate.rs"]
+mod locate;
+
+#[cfg(feature = "index")]
 #[path = "glue/slot_cell.rs"]
 mod slot_cell;
 #[cfg(not(feature = "index"))]
@@ -114,7 +121,7 @@ pub(crate) mod bugs;
 pub mod conformance;
 
 pub(crate) use clock::{Clock, SystemClock};
-pub(crate) use compaction::{Compaction, Liveness, SegmentLiveness, check_compaction};
+pub(crate) use compaction::{Compaction, Liveness, SegmentLiveness, WorkerPool, check_compaction};
 pub(crate) use durable::{DurableLog, Manifest, Platform, open_durable};
 #[cfg(not(feature = "index"))]
 pub(crate) use index::KeyWalk;
@@ -131,6 +138,7 @@ pub(crate) use slot_cell::SlotCell;
 /// What users see of the parts.
 pub(crate) mod public {
     pub use super::clock::{Clock, SystemClock};
+    pub use super::compaction::WorkerPool;
     #[cfg(feature = "test-util")]
     pub use super::conformance;
     #[cfg(all(feature = "test-util", feature = "wal"))]

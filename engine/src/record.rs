@@ -72,7 +72,7 @@ pub(crate) struct Footprint {
 
 /// Which of two records of one key counts (rule 1): the higher seq; on equal seq the tombstone, then the later place.
 /// The order of the fields is the rule.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Rank {
     pub(crate) seq: SeqNo,
     pub(crate) tombstone: bool,

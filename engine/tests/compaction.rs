@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use cortenkv::vfs::{OsVfs, Vfs};
 use cortenkv::{Builder, Db, Durability, ManualClock, PutOptions};
 
 fn builder(dir: &Path) -> Builder {
@@ -31,12 +32,9 @@ fn content(db: &Db) -> BTreeMap<Vec<u8>, Vec<u8>> {
 
 /// Bytes of the segment files.
 fn segment_bytes(dir: &Path) -> u64 {
-    let files = std::fs::read_dir(dir).unwrap().map(Result::unwrap);
-    let segments = files.filter(|file| {
-        let name = file.file_name().into_string().unwrap();
-        name.ends_with(".seg") || name.ends_with(".cseg")
-    });
-    segments.map(|file| file.metadata().unwrap().len()).sum()
+    let files = OsVfs::new().list(dir).unwrap();
+    let is_segment = |name: &str| name.ends_with(".seg") || name.ends_with(".cseg");
+    files.iter().filter(|file| is_segment(&file.name)).map(|file| file.len).sum()
 }
 
 #[test]
@@ -129,6 +127,31 @@ fn an_expired_value_does_not_bring_the_one_before_it_back() {
         db.compact().unwrap();
     }
     assert_eq!((content(&db).len(), db.stats().tombstones), (1, 0));
+}
+
+// C4: small commits are not worth compressing one by one; together they are.
+#[test]
+fn what_was_written_in_small_commits_is_compressed_in_the_end() {
+    let root = tempfile::tempdir().unwrap();
+    let dir = root.path().join("db");
+    let mut db = builder(&dir).compression(true).build().unwrap();
+    let document =
+        |n: u32| format!("{{\"city\":\"Graz\",\"country\":\"AT\",\"number\":{n}}}").repeat(4);
+    for n in 0..4_000 {
+        db.put(key(n), document(n)).unwrap();
+    }
+    let before = segment_bytes(&dir);
+    let report = db.compact().unwrap();
+    assert!(report.segments_written > 0);
+    assert!(segment_bytes(&dir) < before / 2, "{} of {before}", segment_bytes(&dir));
+    assert_eq!(db.compact().unwrap().jobs, 0, "once is enough");
+    for compression in [true, false] {
+        assert!((0..4_000).all(|n| db.get(key(n)).unwrap().unwrap() == document(n).as_bytes()));
+        db.close().unwrap();
+        drop(db);
+        db = builder(&dir).compression(compression).build().unwrap();
+    }
+    assert!((0..4_000).all(|n| db.get(key(n)).unwrap().unwrap() == document(n).as_bytes()));
 }
 
 /// Fills the segment that is being written, and makes it durable.

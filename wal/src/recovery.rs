@@ -191,12 +191,8 @@ fn replay(
     let mut table = SegmentTable::new();
     let mut bytes_done = report.bytes;
     let bytes_total = 2 * report.bytes;
-    let newest = rebuilt.segments.last().map_or(0, |segment| segment.id);
     for (segment, end) in kept.chain(new) {
         segment.advance(end.stored, segment.last_seq());
-        if segment.id != newest {
-            segment.note_sealed(end);
-        }
         let start = Position { stored: HEADER_BYTES, logical: HEADER_BYTES };
         let is_known = scans.get(&segment.id).is_some_and(|scan| scan.is_known);
         if options.replay && !is_known {

@@ -1,8 +1,9 @@
 //! The adapter to `cortenkv-compaction`: what is live is counted, and segments full of garbage are rewritten.
 //!
 //! # Layout
-//! `store` is a database in the words of that crate, `fate` decides what may be forgotten, `directory` knows which keys a
-//! segment may hold.
+//! `store` is a database in the words of that crate, `output` a segment that is written. `fate` decides what may be forgotten;
+//! `older` and `directory` know which keys other segments may hold. `leaving` sees slots off, `idle` watches for quiet,
+//! `pressure` slows writers down.
 //!
 //! # How a segment goes
 //! 1. Victims are read, and each record gets its fate. Only settled segments are victims: sealed, installed, durable.
@@ -23,26 +24,44 @@
 //! # Failure
 //! A job that fails is tried again; what it has written so far does not count. A panic closes the database to writes.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, OnceLock};
 
 use cortenkv_compaction::{
-    Compactor, Failure, Kind, Limits, LivenessTable, Origin, PoolOptions, RecordInfo, Scheduler,
-    SchedulerOptions, Step, WorkQueue, WorkerPool,
+    Chain, Compactor, Failure, Kind, Limits, LivenessTable, Origin, RecordInfo, Repack, Scheduler,
+    SchedulerOptions, SegmentCounts, Step, WorkQueue,
 };
 
 use crate::catalog::SharedManifest;
 use crate::core::Core;
 use crate::error::{Error, ErrorKind, Result};
-use crate::options::Options;
+use crate::options::{Compression, Options};
 use crate::record::Footprint;
-use crate::stats::{CompactionReport, CompactionStats};
+use crate::segments::{SegmentFigures, SegmentReport, SegmentState};
+use crate::stats::{CompactionReport, CompactionStats, PoolStats};
 use crate::sync::lock;
 
 #[path = "compaction/fate.rs"]
 mod fate;
+#[path = "compaction/idle.rs"]
+mod idle;
+#[path = "compaction/leaving.rs"]
+mod leaving;
+#[path = "compaction/older.rs"]
+mod older;
+#[path = "compaction/output.rs"]
+mod output;
+#[path = "compaction/pool.rs"]
+mod pool;
+#[path = "compaction/pressure.rs"]
+mod pressure;
 #[path = "compaction/store.rs"]
 mod store;
 
+use idle::IdleWatch;
+pub use pool::WorkerPool;
+use pool::pool_of;
+use pressure::Pressure;
 use store::Store;
 
 /// What is live in each segment.
@@ -103,10 +122,12 @@ pub(crate) struct Compaction {
 struct Running {
     store: Arc<Store>,
     scheduler: Scheduler<Store>,
+    is_in_background: bool,
     /// The work in the background, until the database is closed.
-    queue: Mutex<Option<WorkQueue>>,
+    queue: Mutex<Option<(WorkerPool, WorkQueue)>>,
     /// What [`Compaction::step`] steps.
-    by_hand: Mutex<Compactor<Store>>,
+    by_hand: Mutex<(Compactor<Store>, IdleWatch)>,
+    pressure: Pressure,
 }
 
 impl Compaction {
@@ -134,13 +155,23 @@ impl Compaction {
         let store = Arc::new(Store::open(core, liveness, manifest)?);
         let options = scheduler_options(core);
         let scheduler = Scheduler::new(Arc::clone(&store), options);
-        let by_hand = Mutex::new(scheduler.compactor());
-        let queue = match core.options.manual || core.options.async_compaction == Some(false) {
-            true => None,
-            false => Some(background(core, &scheduler)?),
+        let watch = || IdleWatch::new(core, &store, &scheduler);
+        let by_hand = Mutex::new((scheduler.compactor(), watch()));
+        let is_in_background = !core.options.manual && core.options.async_compaction != Some(false);
+        let queue = match is_in_background {
+            true => Some(background(core, &scheduler, watch())?),
+            false => None,
         };
         let queue = Mutex::new(queue);
-        let _ = self.running.set(Running { store, scheduler, queue, by_hand });
+        let pressure = Pressure::default();
+        let _ = self.running.set(Running {
+            store,
+            scheduler,
+            is_in_background,
+            queue,
+            by_hand,
+            pressure,
+        });
         Ok(())
     }
 
@@ -154,9 +185,20 @@ impl Compaction {
 
     /// A segment was mounted, so another one may have been left by the writers: it may be worth a look.
     pub(crate) fn notify(&self) {
-        let queue = self.running.get().map(|running| lock(&running.queue));
-        if let Some(queue) = queue.as_ref().and_then(|queue| queue.as_ref()) {
+        let Some(running) = self.running.get() else { return };
+        let totals = running.store.totals();
+        running.scheduler.note_totals(totals.total_bytes, totals.live_bytes);
+        running.pressure.note_live(totals.live_bytes);
+        if let Some((_, queue)) = &*lock(&running.queue) {
             queue.notify();
+        }
+    }
+
+    /// Makes a writer wait in proportion to what compaction is behind by. Nobody waits who compacts by hand.
+    #[inline]
+    pub(crate) fn delay(&self, write_bytes: usize) {
+        if let Some(running) = self.running.get().filter(|running| running.is_in_background) {
+            running.pressure.delay(running.scheduler.debt_bytes(), write_bytes as u64);
         }
     }
 
@@ -164,7 +206,8 @@ impl Compaction {
     pub(crate) fn step(&self) -> Result<bool> {
         let Some(running) = self.running.get() else { return Ok(false) };
         running.store.reuse_slots();
-        Ok(lock(&running.by_hand).step()? == Step::Again)
+        let (compactor, watch) = &mut *lock(&running.by_hand);
+        Ok(compactor.step()? == Step::Again || watch.look()?)
     }
 
     /// Rewrites whatever is worth it, in the calling thread.
@@ -194,6 +237,33 @@ impl Compaction {
         running.store.settled()
     }
 
+    /// Adds to the figures of segments what is counted, and who is in work.
+    pub(crate) fn describe(&self, segments: &mut [SegmentReport]) {
+        let Some((liveness, _)) = &self.files else { return };
+        let counts: BTreeMap<u64, SegmentCounts> =
+            liveness.0.export().into_iter().map(|counts| (counts.id, counts)).collect();
+        let in_work = self.in_work();
+        for segment in segments {
+            segment.figures = Some(counts.get(&segment.id).map(figures).unwrap_or_default());
+            if in_work.contains(&segment.id) {
+                segment.state = SegmentState::InWork;
+            }
+        }
+    }
+
+    /// The segments that jobs have in hand.
+    pub(crate) fn in_work(&self) -> Vec<u64> {
+        self.running.get().map(|running| running.scheduler.in_work()).unwrap_or_default()
+    }
+
+    /// The workers, while the database works in the background.
+    pub(crate) fn pool_stats(&self) -> PoolStats {
+        let running = self.running.get();
+        let pool =
+            running.and_then(|running| lock(&running.queue).as_ref().map(|(pool, _)| pool.clone()));
+        pool.map(|pool| pool.stats()).unwrap_or_default()
+    }
+
     pub(crate) fn stats(&self) -> CompactionStats {
         let Some(running) = self.running.get() else { return CompactionStats::default() };
         let stats = running.scheduler.stats();
@@ -210,6 +280,7 @@ impl Compaction {
             record_bytes: totals.total_bytes,
             live_bytes: totals.live_bytes,
             debt_bytes: stats.debt_bytes,
+            delay_us: running.pressure.slept().as_micros() as u64,
         }
     }
 }
@@ -219,13 +290,31 @@ pub(crate) fn check_compaction(_: &Options) -> Result<()> {
     Ok(())
 }
 
+fn figures(counts: &SegmentCounts) -> SegmentFigures {
+    SegmentFigures {
+        records: counts.total.records,
+        record_bytes: counts.total.bytes,
+        live_records: counts.live.records,
+        live_bytes: counts.live.bytes,
+        live_tombstones: counts.live.tombstones,
+    }
+}
+
 fn scheduler_options(core: &Core) -> SchedulerOptions {
     let mut limits = Limits::default();
+    // A segment has a header, and compressed records have frames.
+    limits.segment_bytes -= 256 << 10;
     if core.options.segment_bytes > 0 {
-        limits.segment_bytes = core.options.segment_bytes;
+        limits.segment_bytes = limits.segment_bytes.min(core.options.segment_bytes);
         limits.garbage_bytes_min = limits.garbage_bytes_min.min(core.options.segment_bytes / 16);
     }
+    let mut strategy = Chain::default();
+    if core.options.compression != Compression::None {
+        // Small commits are not compressed when they are appended.
+        strategy = strategy.then(Repack);
+    }
     SchedulerOptions {
+        strategy: Box::new(strategy),
         limits,
         clock: Arc::new(Clock(Arc::clone(&core.options.clock))),
         ..SchedulerOptions::default()
@@ -247,22 +336,23 @@ impl std::fmt::Debug for Clock {
     }
 }
 
-/// The workers of the process.
-fn pool() -> &'static WorkerPool {
-    static POOL: OnceLock<WorkerPool> = OnceLock::new();
-    POOL.get_or_init(|| WorkerPool::new(PoolOptions::default()))
-}
-
-fn background(core: &Arc<Core>, scheduler: &Scheduler<Store>) -> Result<WorkQueue> {
+fn background(
+    core: &Arc<Core>,
+    scheduler: &Scheduler<Store>,
+    watch: IdleWatch,
+) -> Result<(WorkerPool, WorkQueue)> {
     let database = Arc::downgrade(core);
     let told = move |failure: Failure| {
         if let (Failure::Panic(_), Some(core)) = (failure, database.upgrade()) {
             core.latch_panic();
         }
     };
-    let queue = pool().open("compaction", told).map_err(|e| {
+    let pool = pool_of(&core.options);
+    let name = core.log.dir().map(|dir| dir.display().to_string());
+    let queue = pool.0.open(&name.unwrap_or_default(), told).map_err(|e| {
         Error::with_source(ErrorKind::Io, "cannot start a thread for compaction", e)
     })?;
     queue.submit(Kind::Compaction, scheduler.compactor());
-    Ok(queue)
+    queue.submit(Kind::Other, watch);
+    Ok((pool, queue))
 }

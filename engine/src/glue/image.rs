@@ -203,7 +203,9 @@ impl Images {
         let mut state = lock(&kept.state);
         state.give_up(kept, core);
         let is_worth_it =
-            wal(core).is_some_and(|wal| kept.unread_bytes(wal, &state) > CLOSE_BYTES_MIN);
+            wal(core).is_some_and(|wal| {
+                kept.unread_bytes(wal, &state) > CLOSE_BYTES_MIN.min(kept.log_bytes_min)
+            });
         if is_worth_it && state.begin(kept, core) {
             while state.go_on(kept, core) {}
         }

@@ -7,8 +7,7 @@
 //! # Concurrency
 //! Nothing here is locked. Each installation is atomic by itself; `in_flight.rs` sees to whole batches.
 
-use std::cell::Cell;
-use std::sync::atomic::Ordering::Release;
+use std::ops::ControlFlow;
 
 use cortenkv_index::{
     BatchVerify, BucketOptions, BucketPoint, NewEntry, Outcome, PointIndex, Version,
@@ -21,10 +20,11 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::install::Offered;
 use crate::options::IndexOptions;
 use crate::parts::RunFiles;
+use crate::parts::locate::Locate;
 use crate::parts::ordered::{KeyOrder, KeyWalk};
 use crate::range::{Direction, KeyRange};
 use crate::read_many::{BATCH_KEYS, Candidates};
-use crate::record::{Footprint, KeyspaceId, Rank, RecordRef};
+use crate::record::{KeyspaceId, Rank, RecordRef};
 use crate::stats::IndexStats;
 
 pub(crate) use cortenkv_index::pin;
@@ -83,7 +83,7 @@ impl Index {
         hash: u64,
         core: &Core,
     ) -> Installed {
-        let locate = Locate { core, last: Cell::new(None) };
+        let locate = Locate::new(core);
         let announce = |old| self.announce(record, true, old, &locate);
         let entry = new_entry(record, address, hash);
         self.installed(address, self.point.install_with(&entry, &locate, announce), &locate)
@@ -97,7 +97,7 @@ impl Index {
         follows_order: bool,
         mut told: impl FnMut(usize, Installed),
     ) {
-        let locate = Locate { core, last: Cell::new(None) };
+        let locate = Locate::new(core);
         let mut announce =
             |n: usize, old| self.announce(&offered[n].0, follows_order, old, &locate);
         let mut done = |n: usize, outcome| told(n, self.installed(offered[n].1, outcome, &locate));
@@ -123,13 +123,11 @@ impl Index {
         if let Some(old) = old {
             let address = ours(old.address);
             self.order.mark_dead(address);
-            before = match locate.last.get() {
-                _ if old.version.tombstone => Before::Tombstone,
-                Some((last, was)) if last == address && was.expires_at_ms.is_none() => {
-                    Before::Lasting
-                }
+            before = match old.version.tombstone {
+                true => Before::Tombstone,
+                false if locate.saw_lasting(address) => Before::Lasting,
                 // Whoever announces too often does no harm.
-                _ => Before::Expiring,
+                false => Before::Expiring,
             };
         }
         if follows_order && !record.tombstone {
@@ -207,6 +205,14 @@ impl Index {
         }
         let mut found = Vec::with_capacity(keys.len());
         self.point.get_batch(hashes, &mut Verify(candidates), &mut found);
+    }
+
+    /// Shows the addresses of all entries, some of them twice; of those that come or go meanwhile, some.
+    pub(crate) fn for_each_address(&self, mut show: impl FnMut(Address)) {
+        let _ = self.point.for_each(&mut |address| {
+            show(ours(address));
+            ControlFlow::Continue(())
+        });
     }
 
     /// A walk over the candidate keys of a keyspace.
@@ -304,59 +310,6 @@ impl Index {
     }
 }
 
-/// Compares records with the key of an installation, and remembers what the index does not of the last one of the key.
-struct Locate<'a> {
-    core: &'a Core,
-    last: Cell<Option<(Address, Footprint)>>,
-}
-
-impl Locate<'_> {
-    /// That of a record which was replaced a moment ago.
-    #[inline]
-    fn footprint_of(&self, address: Address) -> Footprint {
-        match self.last.get() {
-            Some((last, footprint)) if last == address => footprint,
-            _ => {
-                let read = self.core.read_at(address, |record, _| record.footprint());
-                // It was read when it was replaced. If that is over by now, so is its segment, and nothing counts it.
-                read.ok().flatten().unwrap_or_default()
-            }
-        }
-    }
-}
-
-impl cortenkv_index::Location for Locate<'_> {
-    fn probe(
-        &self,
-        address: cortenkv_index::Address,
-        keyspace: u32,
-        key: &[u8],
-    ) -> cortenkv_index::Probe {
-        let address = ours(address);
-        let probed = self.core.read_at(address, |record, _| {
-            if record.keyspace != keyspace || record.key != key {
-                return cortenkv_index::Probe::Other;
-            }
-            self.last.set(Some((address, record.footprint())));
-            cortenkv_index::Probe::Same(version(record.rank()))
-        });
-        match probed {
-            Ok(Some(probe)) => probe,
-            Ok(None) => cortenkv_index::Probe::Gone,
-            Err(_) => {
-                // It stays in the index beside the new one, so that its key answers the error.
-                // ORDERING: Release, pairs with the load in `Core::met_unreadable`, and precedes the entry of the successor.
-                self.core.met_unreadable.store(true, Release);
-                cortenkv_index::Probe::Other
-            }
-        }
-    }
-
-    fn prefetch(&self, address: cortenkv_index::Address) {
-        self.core.prefetch_record(ours(address));
-    }
-}
-
 /// Asks about the records of a batch of look-ups.
 struct Verify<'a>(&'a mut dyn Candidates);
 
@@ -396,7 +349,7 @@ fn theirs(probe: Probe) -> cortenkv_index::Probe {
 }
 
 #[inline]
-fn version(rank: Rank) -> Version {
+pub(super) fn version(rank: Rank) -> Version {
     let Rank { seq, tombstone, location: Location { segment, .. } } = rank;
     Version { seq, tombstone, segment }
 }

@@ -239,6 +239,49 @@ mod tests {
         assert_eq!((ids(&chain), gap), (vec![1], None));
     }
 
+    fn retired(id: u64, predecessor: u64, end: u32, last_seq: u64) -> (u64, RetiredSegment) {
+        let retired = RetiredSegment {
+            id,
+            end_stored: end,
+            end_logical: end,
+            last_seq,
+            predecessor,
+            predecessor_end_stored: 100,
+            predecessor_end_logical: 100,
+            oldest: 1,
+        };
+        (id, retired)
+    }
+
+    #[test]
+    fn the_log_goes_through_a_retired_segment_and_may_end_with_one() {
+        let mut scans = BTreeMap::from([(1, segment(0, 0, 100, 5)), (4, segment(3, 80, 90, 9))]);
+        let gone = Retired::from([retired(3, 1, 80, 7)]);
+        let (chain, gap) = choose(&scans, &gone);
+        assert_eq!((ids(&chain), chain.last_seq, chain.durable, gap), (vec![1, 3, 4], 9, 7, None));
+        // Nothing of its successor reached the disk but its name: no number up to its last commit is free.
+        scans.insert(4, Scan::default());
+        let (chain, gap) = choose(&scans, &gone);
+        assert_eq!((ids(&chain), chain.last_seq, chain.seq_max, gap), (vec![1, 3], 7, 7, None));
+        scans.remove(&4);
+        assert_eq!(choose(&scans, &gone).1, Some(Gap::Behind { id: 3 }));
+        // What stood before it was durable.
+        scans.insert(1, segment(0, 0, 60, 3));
+        let (chain, gap) = choose(&scans, &gone);
+        assert_eq!((ids(&chain), gap), (vec![1], Some(Gap::In { id: 1, offset: 60 })));
+    }
+
+    #[test]
+    fn a_retired_segment_knows_where_the_log_began() {
+        // Segment 1 was purged, and only the note of it in segment 2 was durable.
+        let scans = BTreeMap::from([(3, Scan::default())]);
+        let (id, mut gone) = retired(2, 1, 80, 7);
+        assert_eq!(choose(&scans, &Retired::from([(id, gone)])).1, Some(Gap::Missing { id: 1 }));
+        gone.oldest = 2;
+        let (chain, gap) = choose(&scans, &Retired::from([(id, gone)]));
+        assert_eq!((ids(&chain), gap), (vec![2], None));
+    }
+
     #[test]
     fn a_loop_in_the_chain_ends() {
         let scans = BTreeMap::from([(2, segment(2, 10, 100, 5)), (3, segment(2, 10, 100, 5))]);

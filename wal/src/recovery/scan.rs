@@ -5,7 +5,7 @@
 )]
 
 use crate::compress::DecompressFault;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
 use crate::format::{
     ChainFrame, Frame, FrameFault, HEADER_BYTES, HeadWord, Kind, MARK_FRAME_BYTES, group_raw_bytes,
     parse_frame, parse_record,
@@ -158,11 +158,8 @@ fn is_whole(segment: &Segment, at: u32, frame: &Frame<'_>) -> Result<bool> {
             let mut ignored = |_, _, _| {};
             match for_each_group_record(header, payload, &mut scratch, &mut ignored) {
                 Ok(()) => Ok(true),
-                Err(GroupFault::Payload(fault @ DecompressFault::Codec(_))) => {
-                    let path = segment.path.display();
-                    let text =
-                        format!("{path} has, at byte {at}, {fault}; open it with one that has");
-                    Err(Error::new(ErrorKind::Unsupported, text))
+                Err(fault @ GroupFault::Payload(DecompressFault::Codec(_))) => {
+                    Err(segment.group_error(at, fault))
                 }
                 Err(_) => Ok(false),
             }

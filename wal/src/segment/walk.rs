@@ -2,8 +2,9 @@
 
 use std::ops::ControlFlow;
 
-use super::{Position, SEGMENT_SPAN, Segment};
-use crate::error::Result;
+use super::{GroupFault, Position, SEGMENT_SPAN, Segment};
+use crate::compress::DecompressFault;
+use crate::error::{Error, ErrorKind, Result};
 use crate::format::{Frame, HEADER_BYTES, HeadWord, parse_frame};
 use crate::record::{Location, RecordRef};
 use crate::segment::record_ref;
@@ -17,19 +18,16 @@ impl Segment {
     pub(crate) fn for_each_frame_from(
         &self,
         from: Position,
-        f: &mut dyn FnMut(Position, &Frame<'_>, u32) -> Result<ControlFlow<()>>,
+        f: &mut impl FnMut(Position, &Frame<'_>, u32) -> Result<ControlFlow<()>>,
     ) -> Result<Position> {
         let end = self.end();
         let mut at = from;
         while at.stored < end {
-            let left = end - at.stored;
-            let mut window_bytes = WINDOW_BYTES.min(left);
-            let start = at.stored;
+            let (start, left) = (at.stored, end - at.stored);
             // A frame that is longer than a window is a window of its own.
             let head = self.bytes(start, left.min(HeadWord::BYTES as u32) as usize)?;
-            if let Some(head) = HeadWord::read(&head) {
-                window_bytes = window_bytes.max(head.stored_bytes.min(left));
-            }
+            let frame_bytes = HeadWord::read(&head).map_or(0, |head| head.stored_bytes);
+            let window_bytes = WINDOW_BYTES.max(frame_bytes).min(left);
             let window = self.bytes(start, window_bytes as usize)?;
             loop {
                 let rest = window.get((at.stored - start) as usize..).unwrap_or_default();
@@ -40,16 +38,7 @@ impl Segment {
                 if is_cut && at.stored > start && window_bytes < left {
                     break;
                 }
-                let found = match parse_frame(rest, self.place(at.stored)) {
-                    Ok(Some(found)) => found,
-                    Ok(None) => {
-                        return Err(self.corruption(at.stored, "a frame", "the end of the log"));
-                    }
-                    Err(fault) => {
-                        return Err(self.corruption(at.stored, "a frame", &fault.to_string()));
-                    }
-                };
-                let (frame, stored_bytes) = found;
+                let (frame, stored_bytes) = self.verified_frame(at.stored, rest)?;
                 let logical_end =
                     u64::from(at.logical) + u64::from(frame.logical_bytes(stored_bytes));
                 if logical_end > u64::from(SEGMENT_SPAN) {
@@ -71,7 +60,7 @@ impl Segment {
     /// [`Segment::for_each_frame_from`] the beginning.
     pub(crate) fn for_each_frame(
         &self,
-        f: &mut dyn FnMut(Position, &Frame<'_>, u32) -> Result<ControlFlow<()>>,
+        f: &mut impl FnMut(Position, &Frame<'_>, u32) -> Result<ControlFlow<()>>,
     ) -> Result<()> {
         let start = Position { stored: HEADER_BYTES, logical: HEADER_BYTES };
         self.for_each_frame_from(start, f).map(drop)
@@ -103,12 +92,33 @@ impl Segment {
         Ok((is_full && !is_over).then_some(next))
     }
 
+    /// The frame at the start of `bytes`, which stand at a stored offset.
+    fn verified_frame<'a>(&self, at: u32, bytes: &'a [u8]) -> Result<(Frame<'a>, u32)> {
+        match parse_frame(bytes, self.place(at)) {
+            Ok(Some(found)) => Ok(found),
+            Ok(None) => Err(self.corruption(at, "a frame", "the end of the log")),
+            Err(fault) => Err(self.corruption(at, "a frame", &fault.to_string())),
+        }
+    }
+
     /// Calls `f` with every record below the published end; frames that hold none are passed over.
     pub(crate) fn for_each_record(
         &self,
         f: &mut dyn FnMut(RecordRef<'_>) -> ControlFlow<()>,
     ) -> Result<()> {
         self.for_each_frame(&mut |at, frame, _| self.records_of(at, frame, f))
+    }
+
+    /// What to say of a group that cannot be read. A codec that this build lacks is no damage: the bytes are good.
+    pub(crate) fn group_error(&self, at: u32, fault: GroupFault) -> Error {
+        match fault {
+            GroupFault::Payload(DecompressFault::Codec(_)) => {
+                let path = self.path.display();
+                let text = format!("{path} has, at byte {at}, {fault}; open it with one that has");
+                Error::new(ErrorKind::Unsupported, text)
+            }
+            _ => self.corruption(at, "a commit", &fault.to_string()),
+        }
     }
 
     /// Calls `f` with the records of one frame.
@@ -131,7 +141,7 @@ impl Segment {
                         flow = f(record);
                     }
                 });
-                read.map_err(|fault| self.corruption(at.stored, "a commit", &fault.to_string()))?;
+                read.map_err(|fault| self.group_error(at.stored, fault))?;
                 Ok(flow)
             }
             Frame::Mark(_)

@@ -6,63 +6,99 @@
 //! same number.
 //!
 //! # Failure
-//! A key with a record that cannot be read keeps all its records: the job fails and leaves the segment alone.
+//! A record that cannot be read fails the job, which leaves the segment alone.
 
-use cortenkv_compaction::{Fate, SegmentId};
+use std::sync::atomic::Ordering::Relaxed;
 
-use super::store::Store;
+use cortenkv_compaction::{Fate, Record, SegmentId};
+
+use super::store::{Store, gone};
 use crate::address::Address;
 use crate::core::{Core, Probe};
-use crate::error::{Error, Result};
-use crate::record::RecordRef;
+use crate::error::Result;
+use crate::record::Rank;
 use crate::ttl;
 
 impl Store {
-    /// Decides about the record at an address. `victims` go with it.
+    /// Decides about a record. `victims` go with it.
     pub(super) fn fate_of(
         &self,
         core: &Core,
-        record: &RecordRef<'_>,
-        address: Address,
+        record: &Record<'_>,
         victims: &[SegmentId],
     ) -> Result<Fate> {
+        let address = Address::from(record.token);
         if !is_newest(core, record, address)? {
             return Ok(Fate::Drop);
         }
-        let is_over =
-            record.expires_at_ms.is_some() && ttl::is_expired(record.expires_at_ms, core.now_ms());
-        if !record.tombstone && !is_over {
-            return Ok(Fate::Keep);
-        }
-        match self.hides_older(core, record, address, victims)? {
-            true => Ok(Fate::Tombstone),
-            false => Ok(Fate::Forget),
-        }
+        let fate = core.read_at(address, |record, _| {
+            let is_over = record.expires_at_ms.is_some()
+                && ttl::is_expired(record.expires_at_ms, core.now_ms());
+            if !record.tombstone && !is_over {
+                return Ok(Fate::Keep);
+            }
+            match self.older.hides_older(core, record, address, victims)? {
+                true => Ok(Fate::Tombstone),
+                false => Ok(Fate::Forget),
+            }
+        })?;
+        // A victim is in its slot as long as its job runs.
+        fate.unwrap_or_else(|| Err(gone()))
     }
 }
 
-/// True if the index points at this very record.
-fn is_newest(core: &Core, record: &RecordRef<'_>, address: Address) -> Result<bool> {
-    let (mut is_newest, mut failure) = (false, None::<Error>);
+/// True if the index points at this very record, and it is the newest of its key.
+fn is_newest(core: &Core, record: &Record<'_>, address: Address) -> Result<bool> {
+    let mut is_there = false;
     core.index.find(record.keyspace, record.key, |at| {
-        if at == address {
-            is_newest = true;
-            return Probe::Same(record.rank());
-        }
-        let is_it =
-            |other: &RecordRef<'_>| other.key == record.key && other.keyspace == record.keyspace;
-        match core.read_at(at, |other, _| is_it(other).then(|| other.rank())) {
-            Ok(Some(Some(rank))) => Probe::Same(rank),
-            Ok(Some(None)) => Probe::Other,
-            Ok(None) => Probe::Gone,
-            Err(error) => {
-                failure = Some(error);
-                Probe::Other
-            }
-        }
+        is_there = at == address;
+        // Whatever other records are: nothing has to be read to know that they are others.
+        if is_there { Probe::Same(Rank::default()) } else { Probe::Other }
     });
-    match failure {
-        Some(failure) if !is_newest => Err(failure),
-        _ => Ok(is_newest),
+    match is_there && core.met_unreadable() {
+        true => is_newest_of_all(core, record, address),
+        false => Ok(is_there),
     }
+}
+
+/// The long way: an entry that could not be read when its successor was installed stands beside it. If it is that of this
+/// record it is taken out, since its segment goes.
+#[cold]
+fn is_newest_of_all(core: &Core, record: &Record<'_>, address: Address) -> Result<bool> {
+    let rank_at = |at| {
+        core.read_at(at, |other, _| {
+            let is_it = other.key == record.key && other.keyspace == record.keyspace;
+            is_it.then(|| other.rank())
+        })
+    };
+    let rank = rank_at(address)?.flatten();
+    let mut is_newest = true;
+    core.index.find(record.keyspace, record.key, |at| {
+        match rank_at(at) {
+            Ok(Some(other)) => is_newest &= other <= rank,
+            Ok(None) => return Probe::Gone,
+            // If it is of this key both stay, and the numbers decide.
+            Err(_) => {}
+        }
+        // Not `Same`, which would end the search.
+        Probe::Other
+    });
+    if !is_newest {
+        take_out(core, record)?;
+    }
+    Ok(is_newest)
+}
+
+/// Takes the entry of a record out of the index if the index still points at it.
+pub(super) fn take_out(core: &Core, record: &Record<'_>) -> Result<()> {
+    let address = Address::from(record.token);
+    let was = core.read_at(address, |found, _| found.tombstone)?;
+    // An image begins when no entry is about to change.
+    let _shared = crate::sync::read(&core.gate);
+    if core.index.remove(record.keyspace, record.key, address) {
+        let counters = &core.counters;
+        let count = if was == Some(true) { &counters.tombstones } else { &counters.keys };
+        count.fetch_sub(1, Relaxed);
+    }
+    Ok(())
 }

@@ -200,7 +200,7 @@ fn a_full_disk_puts_a_renewal_off() {
     let first = COMPACTED_ID_MIN;
     manifest.commit(job(first..first + 900, [], [])).unwrap();
     let number = manifest.number;
-    sim.set_capacity(Some(sim.used_bytes() + 20_000));
+    sim.set_capacity(Some(sim.used_bytes() + 40_000));
     manifest.commit(job([], 0..500, [])).unwrap();
     assert_eq!(manifest.number, number, "there was no space for another");
     assert!(manifest.end > RENEW_BYTES_MIN);
