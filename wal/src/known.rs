@@ -6,6 +6,7 @@ use crate::install::install_segment;
 use crate::record::SeqNo;
 use crate::retire::{ID_MAX, SegmentInfo};
 use crate::segment::{Position, SEGMENT_SPAN};
+use crate::sync::lock;
 use crate::wal::Wal;
 
 /// A settled segment, as an owner who keeps what is in it has written down.
@@ -70,8 +71,8 @@ impl KnownSegment {
 }
 
 impl SegmentInfo {
-    /// What an owner writes down who needs no replay of this segment; makes sense of a sealed segment only, once every commit
-    /// in it is durable.
+    /// What an owner writes down who needs no replay of this segment; makes sense of a sealed segment only, after
+    /// [`Wal::sync_segments`].
     pub fn known(&self) -> KnownSegment {
         KnownSegment {
             id: self.id,
@@ -84,6 +85,20 @@ impl SegmentInfo {
 }
 
 impl Wal {
+    /// As [`Wal::sync`], also for what is no commit, such as the end of a segment that was left: from then on everything up to
+    /// the ends that [`Wal::segments`] gave before is durable, as [`SegmentInfo::known`] wants it.
+    ///
+    /// # Errors
+    /// As [`Wal::sync`].
+    pub fn sync_segments(&self) -> Result<()> {
+        let core = self.core();
+        core.check_fork()?;
+        core.latch.check()?;
+        let seq = lock(&core.appender).last_seq();
+        core.wait_published(seq);
+        core.lead_once()
+    }
+
     /// Offers every record of a segment of the log to the handler, in log order, and returns how many they are: for an owner
     /// who opened the log with [`WalOptions::replay`](crate::WalOptions::replay) off. Not for a segment that was passed as
     /// known: what is in it was not verified.

@@ -146,11 +146,13 @@ impl Job {
     }
 
     fn end(&mut self, kept: &Kept, core: &Core) -> Result<Standing> {
+        let wal = wal(core).ok_or_else(gone)?;
         self.writer.block(Kind::Meta, &self.meta.encode()).map_err(cannot_write)?;
         let checksum = self.writer.finish().map_err(cannot_write)?;
         // DURABILITY: what the entries point at, and what made other entries go (rule 4).
         if !planted(Bug::ImageBeforeSync) {
-            core.log.sync().inspect_err(|error| core.note_failure(error))?;
+            let synced = wal.sync_segments().map_err(Error::from);
+            synced.inspect_err(|error| core.note_failure(error))?;
         }
         self.writer.publish().map_err(cannot_write)?;
         let bytes = self.writer.bytes();
