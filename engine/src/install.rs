@@ -16,8 +16,8 @@
 //! # Failure
 //! A record that finds no slot latches the database: the index no longer follows the log.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, OnceLock, Weak};
 
 use crate::address::Address;
@@ -202,7 +202,11 @@ impl Core {
     /// Offers records to the index: whole commits, in the order of the log. `hash` is that of the key of a single record,
     /// where it is known.
     #[inline]
-    pub(crate) fn install<'a>(&self, mut records: impl Iterator<Item = RecordRef<'a>>, hash: Option<u64>) {
+    pub(crate) fn install<'a>(
+        &self,
+        mut records: impl Iterator<Item = RecordRef<'a>>,
+        hash: Option<u64>,
+    ) {
         let Some(first) = records.next() else { return };
         match records.next() {
             None if !first.in_batch => self.install_single(&first, hash),

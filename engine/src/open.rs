@@ -226,7 +226,8 @@ fn open_in_memory(options: Options) -> Result<Db> {
     let log = Log::Memory(MemoryLog::new(Arc::clone(&installer)));
     // Nothing of it leaves the process, so any seed does; with a fixed one runs repeat.
     let index = Index::new(0, &options.index, 0, RunFiles::in_memory())?;
-    let core = Core::new(log, index, Catalog::in_memory(), Compaction::none(), Images::none(), options);
+    let core =
+        Core::new(log, index, Catalog::in_memory(), Compaction::none(), Images::none(), options);
     go_live(Arc::new(core), &installer, OpenReport { created: true, ..OpenReport::default() })
 }
 

@@ -123,14 +123,17 @@ pub mod conformance;
 pub(crate) use clock::{Clock, SystemClock};
 pub(crate) use compaction::{Compaction, Liveness, SegmentLiveness, WorkerPool, check_compaction};
 pub(crate) use durable::{DurableLog, Manifest, Platform, open_durable};
+#[cfg_attr(
+    not(feature = "wal"),
+    expect(unused_imports, reason = "only a log on disk has images")
+)]
+pub(crate) use image::remove_unnamed as remove_unnamed_images;
+pub(crate) use image::{Images, Loaded, OnDisk};
 #[cfg(not(feature = "index"))]
 pub(crate) use index::KeyWalk;
 pub(crate) use index::{Index, pin, prefetch};
 #[cfg(feature = "index")]
 pub(crate) use ordered::KeyWalk;
-#[cfg_attr(not(feature = "wal"), expect(unused_imports, reason = "only a log on disk has images"))]
-pub(crate) use image::remove_unnamed as remove_unnamed_images;
-pub(crate) use image::{Images, Loaded, OnDisk};
 pub(crate) use runs::RunFiles;
 pub(crate) use segment::{DurableSegment, PinnedBytes, stored_bytes};
 pub(crate) use slot_cell::SlotCell;

@@ -1,8 +1,8 @@
 //! Images of the index: an open reads one instead of the log before it, so its time does not depend on history.
 //!
 //! # Layout
-//! `file` is the file, `meta` what it says beside the shards, `write` how one is made, `load` how an open uses it, `runs` how
-//! the order of keys outlives the process.
+//! `file` is the file, `meta` what it says beside the shards, `write` how one is made, `load` how an open finds
+//! and checks it, `fill` how it becomes a database, `runs` how the order of keys outlives the process.
 //!
 //! # What an image covers
 //! Copying begins at a moment when no commit and no copy of compaction is on its way into the index, and the segment that is
@@ -39,6 +39,8 @@ use crate::sync::lock;
 
 #[path = "image/file.rs"]
 mod file;
+#[path = "image/fill.rs"]
+mod fill;
 #[path = "image/load.rs"]
 mod load;
 #[path = "image/meta.rs"]
@@ -199,13 +201,14 @@ impl Images {
 
     /// Writes an image at the end of a database whose last commits are installed, if an open would have much to read.
     pub(crate) fn write_last(&self, core: &Core) {
-        let Some(kept) = self.0.as_ref().filter(|kept| kept.pid == std::process::id()) else { return };
+        let Some(kept) = self.0.as_ref().filter(|kept| kept.pid == std::process::id()) else {
+            return;
+        };
         let mut state = lock(&kept.state);
         state.give_up(kept, core);
-        let is_worth_it =
-            wal(core).is_some_and(|wal| {
-                kept.unread_bytes(wal, &state) > CLOSE_BYTES_MIN.min(kept.log_bytes_min)
-            });
+        let is_worth_it = wal(core).is_some_and(|wal| {
+            kept.unread_bytes(wal, &state) > CLOSE_BYTES_MIN.min(kept.log_bytes_min)
+        });
         if is_worth_it && state.begin(kept, core) {
             while state.go_on(kept, core) {}
         }

@@ -2,7 +2,6 @@
 
 use std::cell::RefCell;
 use std::future::Future;
-use std::io;
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::pin::Pin;
@@ -16,7 +15,7 @@ use cortenkv_wal::{
     WalOptions,
 };
 
-use crate::error::{ClosedReason, Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::install::{Installer, Installing};
 use crate::log::Opened;
 use crate::open::Builder;
@@ -27,6 +26,9 @@ use crate::parts::{self, Loaded, OnDisk};
 use crate::record::{Change, SeqNo, Write};
 use crate::stats::{LogStats, OpenReport, Progress};
 use crate::ticket::{Pending, Ticket};
+
+#[path = "log/error.rs"]
+mod error;
 
 /// LIMIT: what a thread keeps of the buffer that it encodes commits in.
 const KEPT_BATCH_BYTES_MAX: usize = 1 << 20;
@@ -379,47 +381,5 @@ impl From<Durability> for cortenkv_wal::Durability {
             Durability::Checkpoint => Self::Checkpoint,
             Durability::None => Self::None,
         }
-    }
-}
-
-impl From<cortenkv_wal::Error> for Error {
-    fn from(error: cortenkv_wal::Error) -> Self {
-        use cortenkv_wal::ErrorKind as Theirs;
-        let kind = match error.kind().clone() {
-            Theirs::Corruption { file, offset, expected, found } => {
-                ErrorKind::Corruption { file, offset, expected, found }
-            }
-            Theirs::InvalidArgument => ErrorKind::InvalidArgument,
-            Theirs::LimitExceeded => ErrorKind::LimitExceeded,
-            Theirs::Busy => ErrorKind::Busy,
-            Theirs::Locked { pid } => ErrorKind::Locked { pid },
-            Theirs::Closed(reason) => ErrorKind::Closed(closed(reason)),
-            Theirs::StorageFull => ErrorKind::StorageFull,
-            Theirs::Timeout => ErrorKind::Timeout,
-            Theirs::Unsupported => ErrorKind::Unsupported,
-            // `Io`, and kinds of a newer log.
-            _ => ErrorKind::Io,
-        };
-        match error.io_source() {
-            Some(cause) => Error::with_source(kind, error.context(), copy(cause)),
-            None => Error::new(kind, error.context()),
-        }
-    }
-}
-
-fn copy(error: &io::Error) -> io::Error {
-    match error.raw_os_error() {
-        Some(code) => io::Error::from_raw_os_error(code),
-        None => io::Error::new(error.kind(), error.to_string()),
-    }
-}
-
-fn closed(reason: cortenkv_wal::ClosedReason) -> ClosedReason {
-    match reason {
-        cortenkv_wal::ClosedReason::Clean => ClosedReason::Clean,
-        cortenkv_wal::ClosedReason::Panicked => ClosedReason::Panicked,
-        cortenkv_wal::ClosedReason::Forked => ClosedReason::Forked,
-        // `Poisoned`, and reasons of a newer log.
-        _ => ClosedReason::Poisoned,
     }
 }

@@ -1,5 +1,8 @@
 //! A build without images of the index: every open replays all segments.
-#![allow(dead_code, reason = "which of these somebody calls depends on the other parts of the build")]
+#![allow(
+    dead_code,
+    reason = "which of these somebody calls depends on the other parts of the build"
+)]
 
 use std::collections::BTreeSet;
 use std::path::Path;

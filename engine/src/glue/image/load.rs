@@ -1,5 +1,4 @@
-//! How an open uses an image: it is found and verified, its entries are taken as far as their segments are there still, and
-//! everything that it does not cover is offered again.
+//! How an open finds an image: it is verified, and its entries are taken as far as their segments are there still.
 //!
 //! # Failure
 //! Whatever does not fit makes the whole image useless, before anything was taken of it: then the log is replayed as if there
@@ -9,26 +8,20 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 
 use cortenkv_compaction::SegmentCounts;
-use cortenkv_index::{BucketPoint, RamRuns, RunStore, SavedPiece, SavedRun};
-use cortenkv_wal::bugs::{Bug, planted};
+use cortenkv_index::BucketPoint;
 use cortenkv_wal::vfs::{FileKind, Vfs};
 use cortenkv_wal::{KnownSegment, Wal};
 
 use super::file::{Kind, Reader, file_name, is_ours};
-use super::meta::{Meta, Piece, PieceAt};
-use super::{Images, LOG_BYTES_MIN, Standing, wal};
+use super::meta::Meta;
+use super::{Images, LOG_BYTES_MIN, Standing};
 use crate::catalog::SharedManifest;
-use crate::core::Core;
-use crate::error::Result;
-use crate::install::Installer;
 use crate::options::Options;
 use crate::parts::manifest::{Manifest, ManifestState};
 use crate::parts::{Liveness, RunFiles};
-use crate::parts::segment::ours;
-use crate::record::{Footprint, KeyspaceId};
+use crate::record::Footprint;
 
 /// The images of a directory.
 #[derive(Default)]
@@ -38,36 +31,41 @@ pub(crate) struct OnDisk {
     pub(crate) standing: Vec<Standing>,
 }
 
-struct Image {
+pub(super) struct Image {
     number: u64,
-    reader: Reader,
-    meta: Meta,
+    pub(super) reader: Reader,
+    pub(super) meta: Meta,
 }
 
 /// A segment in the slot that it had.
-struct Slot {
-    slot: u16,
-    segment: u64,
-    end_logical: u32,
+pub(super) struct Slot {
+    pub(super) slot: u16,
+    pub(super) segment: u64,
+    pub(super) end_logical: u32,
     /// Where the records start that entries point at.
-    live: Vec<u32>,
+    pub(super) live: Vec<u32>,
 }
 
 /// An image whose entries were taken.
 pub(crate) struct Loaded {
     pub(super) point: BucketPoint,
-    slots: Vec<Slot>,
-    counts: Vec<SegmentCounts>,
+    pub(super) slots: Vec<Slot>,
+    pub(super) counts: Vec<SegmentCounts>,
     /// Records that `counts` has as live, and that no entry points at any more.
-    lost: Vec<(u64, Footprint)>,
+    pub(super) lost: Vec<(u64, Footprint)>,
     /// Segments that are not to be offered again.
-    covered: BTreeSet<u64>,
-    image: Image,
+    pub(super) covered: BTreeSet<u64>,
+    pub(super) image: Image,
 }
 
 impl OnDisk {
     /// Looks for the images that the manifest names, and lets it forget those that are not what it says, or not wanted.
-    pub(crate) fn find(vfs: &dyn Vfs, dir: &Path, manifest: &mut Manifest, options: &Options) -> Self {
+    pub(crate) fn find(
+        vfs: &dyn Vfs,
+        dir: &Path,
+        manifest: &mut Manifest,
+        options: &Options,
+    ) -> Self {
         let mut on_disk = OnDisk::default();
         // What a salvage leaves of the log is not what an image means.
         let are_wanted = options.index_images != Some(false) && !options.salvage;
@@ -245,23 +243,6 @@ impl Image {
         });
         lost.collect()
     }
-
-    /// The runs of a keyspace; `None` if one is not what it was.
-    fn runs(&self, runs: &[Vec<Piece>], files: &RunFiles) -> Option<Vec<SavedRun>> {
-        let blocks = self.reader.blocks(Kind::Run)?;
-        let piece = |(first, at): &Piece| {
-            let bytes = match at {
-                PieceAt::File { number, bytes, header_checksum } => {
-                    files.reopen(*number, *bytes, *header_checksum)?
-                }
-                PieceAt::Block(n) => {
-                    RamRuns.store(blocks.get(usize::try_from(*n).ok()?)?.to_vec()).ok()?
-                }
-            };
-            Some(SavedPiece { first: first.as_slice().into(), bytes })
-        };
-        runs.iter().map(|run| run.iter().map(piece).collect()).collect()
-    }
 }
 
 impl Loaded {
@@ -288,95 +269,6 @@ impl Loaded {
     /// Bytes of the image.
     pub(crate) fn bytes(&self) -> u64 {
         self.image.reader.bytes()
-    }
-
-    /// Mounts the segments, counts what is live, and puts the order of keys back.
-    fn restore(&self, core: &Core) -> Result<Vec<KeyspaceId>> {
-        let Images(Some(kept)) = &core.images else { return Ok(Vec::new()) };
-        for counts in &self.counts {
-            kept.liveness.0.load(counts);
-        }
-        self.lost.iter().for_each(|(segment, was)| kept.liveness.dead(*segment, *was));
-        let mut book = crate::sync::lock(&core.slots.book);
-        for slot in &self.slots {
-            core.slots.put(slot.slot, core.mount(slot.segment, slot.slot)?);
-            core.index.order.begin_dead(slot.slot, slot.end_logical, &slot.live);
-            book.assigned.insert(slot.segment, slot.slot);
-        }
-        book.unused = self.slots.last().map_or(0, |slot| usize::from(slot.slot) + 1);
-        let taken: BTreeSet<u16> = self.slots.iter().map(|slot| slot.slot).collect();
-        book.free = (0..book.unused as u16).rev().filter(|slot| !taken.contains(slot)).collect();
-        drop(book);
-        let stats = self.slots.iter().filter_map(|slot| kept.liveness.0.get(slot.segment, 0));
-        for stats in stats {
-            core.counters.keys.fetch_add(stats.live_records - stats.tombstones, Relaxed);
-            core.counters.tombstones.fetch_add(stats.tombstones, Relaxed);
-        }
-        Ok(self.restore_order(core))
-    }
-
-    /// The keyspaces whose order has to be made from the records.
-    fn restore_order(&self, core: &Core) -> Vec<KeyspaceId> {
-        let order = &core.index.order;
-        let Some(files) = order.files() else { return Vec::new() };
-        let slots: BTreeMap<u64, u16> =
-            self.slots.iter().map(|slot| (slot.segment, slot.slot)).collect();
-        let mut stands = |segment, slot| slots.get(&segment) == Some(&slot);
-        let mut broken = Vec::new();
-        for (keyspace, runs) in &self.image.meta.order {
-            let runs = self.image.runs(runs, files);
-            let restored = runs.map(|runs| order.restore(*keyspace, runs, &mut stands));
-            if !matches!(restored, Some(Ok(()))) {
-                broken.push(*keyspace);
-            }
-        }
-        broken
-    }
-
-    /// Fills a database with what the image has, and offers everything else. Returns how many records were offered, and a
-    /// keyspace of one of them that there is not.
-    ///
-    /// # Errors
-    /// `Corruption` and `Io` for a segment that cannot be read.
-    pub(crate) fn fill(&self, core: &Arc<Core>, installer: &Installer) -> Result<(u64, Option<KeyspaceId>)> {
-        let broken = self.restore(core)?;
-        // A merge may have dropped a key that died after the beginning, and whose next put replaces a copied entry.
-        core.index.order.announce_all(true);
-        let mut records = 0;
-        let unknown = installer.replay_tail(core, || {
-            records = self.replay_rest(core)?;
-            Ok(())
-        })?;
-        core.index.order.announce_all(false);
-        for keyspace in broken {
-            core.index.order.rebuild_now(core, keyspace)?;
-        }
-        Ok((records, unknown))
-    }
-
-    fn replay_rest(&self, core: &Core) -> Result<u64> {
-        let (Some(wal), Images(Some(kept))) = (wal(core), &core.images) else { return Ok(0) };
-        let mut records = 0;
-        for segment in wal.segments() {
-            if !self.covered.contains(&segment.id) {
-                records += wal.replay(segment.id)?;
-            }
-        }
-        let compacted = crate::sync::lock(&kept.manifest).state().compacted.clone();
-        for id in compacted.keys().filter(|id| !self.covered.contains(id)) {
-            if planted(Bug::ImageOutputsForgotten) {
-                continue;
-            }
-            let reader = wal.open_compacted(*id)?;
-            let read = wal.replay_compacted(&reader, &mut |record| {
-                let record = ours(&record);
-                if !(record.tombstone && planted(Bug::ImageTombstonesForgotten)) {
-                    core.install(std::iter::once(record), None);
-                }
-            })?;
-            records += read.records;
-        }
-        Ok(records)
     }
 }
 

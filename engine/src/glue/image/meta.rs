@@ -100,11 +100,9 @@ impl Meta {
             let was = Footprint { bytes, tombstone: packed & 1 == 1, expires_at_ms: f.option()? };
             Some(Death { address, was })
         })?;
-        let order = fields.list(|f| {
-            Some((f.word()?.try_into().ok()?, f.list(|f| f.list(Fields::piece))?))
-        })?;
-        let meta =
-            Meta { begin_seq, is_ordered, known, compacted, slots, counts, deaths, order };
+        let order = fields
+            .list(|f| Some((f.word()?.try_into().ok()?, f.list(|f| f.list(Fields::piece))?)))?;
+        let meta = Meta { begin_seq, is_ordered, known, compacted, slots, counts, deaths, order };
         fields.0.is_empty().then_some(meta)
     }
 }
@@ -250,7 +248,10 @@ mod tests {
             slots: vec![(3, 1), (65_535, 1 << 63)],
             counts: vec![counts],
             deaths: vec![Death { address: Address::new(3, 4096), was }],
-            order: vec![(0, vec![vec![(b"a".to_vec(), file), (vec![], PieceAt::Block(1))], vec![]])],
+            order: vec![(
+                0,
+                vec![vec![(b"a".to_vec(), file), (vec![], PieceAt::Block(1))], vec![]],
+            )],
         };
         let bytes = meta.encode();
         assert_eq!(Meta::decode(&bytes), Some(meta.clone()));

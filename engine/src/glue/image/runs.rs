@@ -10,8 +10,8 @@ use cortenkv_wal::vfs::{OpenMode, read_full_at};
 use super::super::index::Index;
 use super::super::ordered::KeyOrder;
 use super::super::runs::{Dir, RunFiles};
-use crate::core::Core;
 use super::load::Loaded;
+use crate::core::Core;
 use crate::error::Result;
 use crate::options::IndexOptions;
 use crate::record::KeyspaceId;
@@ -41,7 +41,8 @@ impl RunFiles {
 
     /// Makes the content of an open file durable; false if it is not open.
     pub(super) fn sync(&self, number: u64) -> io::Result<bool> {
-        let open = |dir: &Arc<Dir>| lock(&dir.files).get(&number).and_then(|uses| uses.open.clone());
+        let open =
+            |dir: &Arc<Dir>| lock(&dir.files).get(&number).and_then(|uses| uses.open.clone());
         match self.dir().and_then(open) {
             // DURABILITY: before an image names it.
             Some(file) => file.sync_data().map(|()| true),
@@ -76,7 +77,12 @@ pub(super) fn header_checksum(bytes: &[u8]) -> u32 {
 
 impl Loaded {
     /// An index with the entries of the image, and no order of keys yet.
-    pub(crate) fn index(&mut self, hash_seed: u64, options: &IndexOptions, runs: RunFiles) -> Index {
+    pub(crate) fn index(
+        &mut self,
+        hash_seed: u64,
+        options: &IndexOptions,
+        runs: RunFiles,
+    ) -> Index {
         let point = std::mem::take(&mut self.point);
         Index { hash_seed, point, order: KeyOrder::new(options, runs) }
     }

@@ -150,7 +150,8 @@ impl<'a> Part<'a> {
         }
         let geometry = Geometry::new(groups, level);
         let slots = groups as usize * GROUP_SLOTS;
-        let words_wanted = overflow.checked_mul(2).and_then(|words| words.checked_add(slots as u64));
+        let words_wanted =
+            overflow.checked_mul(2).and_then(|words| words.checked_add(slots as u64));
         if groups > geometry.groups_max() || words_wanted != Some(words.len() as u64) {
             return Err(corruption("a part has not as many words as it says"));
         }
