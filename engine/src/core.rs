@@ -45,7 +45,7 @@ pub(crate) struct Core {
     /// True when a ticket was given out for a commit that may not be installed yet.
     pub(crate) unsettled: AtomicBool,
     closed: AtomicBool,
-    latch: OnceLock<Error>,
+    pub(crate) latch: OnceLock<Error>,
     /// True once a record could not be read while its successor was installed: it may stand beside it in the index.
     pub(crate) met_unreadable: AtomicBool,
 }
@@ -153,11 +153,6 @@ impl Core {
     /// Refuses writes from now on because a thread of the database panicked.
     pub(crate) fn latch_panic(&self) {
         let _ = self.latch.set(Error::closed(ClosedReason::Panicked));
-    }
-
-    /// True once a failure refuses every write.
-    pub(crate) fn is_poisoned(&self) -> bool {
-        self.latch.get().is_some()
     }
 
     /// Makes everything appended so far durable and visible.

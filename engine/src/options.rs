@@ -289,6 +289,7 @@ impl Options {
             }
         }
         parts::check_compaction(self)?;
+        parts::check_images(self)?;
         let absent = [
             ("write_back_cache", self.write_back_cache),
             ("cache_capacity", self.cache_capacity_bytes != 0),

@@ -128,7 +128,7 @@ pub(crate) use durable::{DurableLog, Manifest, Platform, open_durable};
     expect(unused_imports, reason = "only a log on disk has images")
 )]
 pub(crate) use image::remove_unnamed as remove_unnamed_images;
-pub(crate) use image::{Images, Loaded, OnDisk};
+pub(crate) use image::{Images, Loaded, OnDisk, check_images};
 #[cfg(not(feature = "index"))]
 pub(crate) use index::KeyWalk;
 pub(crate) use index::{Index, pin, prefetch};

@@ -32,6 +32,7 @@ use crate::catalog::SharedManifest;
 use crate::core::Core;
 use crate::error::Result;
 use crate::log::Log;
+use crate::options::Options;
 use crate::parts::Liveness;
 use crate::parts::manifest::edit::Edit;
 use crate::record::Footprint;
@@ -241,7 +242,8 @@ impl State {
     /// Begins to copy; false if that is impossible now.
     fn begin(&mut self, kept: &Kept, core: &Core) -> bool {
         // A key with a record that cannot be read may have several entries, which no count tells.
-        let is_sound = !core.is_poisoned() && !core.met_unreadable() && core.index.order.is_whole();
+        let is_sound =
+            core.latch.get().is_none() && !core.met_unreadable() && core.index.order.is_whole();
         let job = is_sound.then(|| Job::begin(kept, core, self.number(kept)));
         match job {
             Some(Ok(job)) => self.job = Some(job),
@@ -306,6 +308,11 @@ impl State {
         }
         Ok(())
     }
+}
+
+/// What an option answers that this build cannot honour: nothing.
+pub(crate) fn check_images(_: &Options) -> Result<()> {
+    Ok(())
 }
 
 fn wal(core: &Core) -> Option<&Wal> {

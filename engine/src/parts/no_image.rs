@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use crate::address::Address;
 use crate::core::Core;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::install::Installer;
 use crate::options::{IndexOptions, Options};
 use crate::parts::{Index, Manifest, RunFiles};
@@ -51,6 +51,16 @@ impl OnDisk {
 
     pub(crate) fn into_images<M, L>(self, _: &Options, _: &M, _: &L) -> Images {
         Images(())
+    }
+}
+
+/// What an option answers that this build cannot honour.
+pub(crate) fn check_images(options: &Options) -> Result<()> {
+    match (options.index_images, options.image_log_bytes_min) {
+        (None | Some(false), None) => Ok(()),
+        _ => Err(Error::unsupported(
+            "this build keeps no images of the index; enable the features `ordered`, `compaction` and `wal`",
+        )),
     }
 }
 
@@ -103,7 +113,12 @@ impl Loaded {
         match *self {}
     }
 
-    pub(crate) fn fill(&self, _: &Arc<Core>, _: &Installer) -> Result<(u64, Option<KeyspaceId>)> {
-        match *self {}
+    pub(crate) fn fill(
+        &self,
+        core: &Arc<Core>,
+        installer: &Installer,
+    ) -> Result<(u64, Option<KeyspaceId>)> {
+        let unknown = installer.replay_tail(core, || match *self {})?;
+        Ok((0, unknown))
     }
 }
