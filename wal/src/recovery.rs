@@ -159,7 +159,8 @@ fn gap_error(files: &Files, scans: &BTreeMap<u64, Scan>, gap: &Gap, chain: &Chai
             Error::corruption(&files.path(*id), u64::from(HEADER_BYTES), expected, "another place")
         }
         Gap::Behind { id } => {
-            let expected = format!("a segment behind {id:016x}, which was sealed");
+            let was = if files.retired.contains_key(id) { "retired" } else { "sealed" };
+            let expected = format!("a segment behind {id:016x}, which was {was}");
             Error::corruption(files.dir(), 0, expected, "none")
         }
         Gap::Missing { id } => Error::corruption(&files.path(*id), 0, expected, "no such file"),
