@@ -206,3 +206,24 @@ fn parts_that_no_export_gives_are_refused() {
         }
     }
 }
+
+// What a resize has moved is not read where it was: it has changed since.
+#[test]
+fn an_export_in_the_middle_of_a_resize_has_the_present_entries() {
+    let log = Log::new(1);
+    let index = BucketPoint::with_options(BucketOptions::default().shards(1)).unwrap();
+    let write = |key: u64, seq: u64| log.install(&index, log.append(0, Record { key, seq }));
+    let mut keys = 0;
+    while keys < 20_000 || index.stats().resizes_under_way == 0 {
+        write(keys, keys);
+        keys += 1;
+    }
+    for key in (0..keys).step_by(keys as usize / 30) {
+        write(key, keys + key);
+    }
+    assert_eq!(index.stats().resizes_under_way, 1);
+    let copy = restored(&parts(&index), Some).unwrap();
+    for key in 0..keys {
+        assert_eq!(log.find(&copy, key), log.find(&index, key), "key {key}");
+    }
+}
