@@ -34,8 +34,9 @@ fn help_has_examples_and_exit_codes() {
     let corten = Corten::new();
     let help = corten.ok(&["--help"]);
     assert!(help.contains("corten import db") && help.contains("  5  another process"), "{help}");
-    for command in ["import", "export", "put", "get", "delete", "scan", "verify", "repair", "bench"]
-    {
+    let commands =
+        ["import", "export", "put", "get", "delete", "scan", "verify", "repair", "bench"];
+    for command in commands.into_iter().chain(["segments", "compact"]) {
         assert!(corten.ok(&[command, "--help"]).contains("Examples:"), "{command}");
     }
     assert!(corten.ok(&["--version"]).starts_with("corten "));
@@ -45,13 +46,15 @@ fn help_has_examples_and_exit_codes() {
 fn commands_that_read_make_nothing() {
     let corten = Corten::new();
     corten.file("home/notes.txt", "");
-    let reading: [&[&str]; 7] = [
+    let reading: [&[&str]; 9] = [
         &["get", "k"],
         &["scan"],
         &["count"],
         &["keyspaces"],
         &["stats"],
         &["verify"],
+        &["segments"],
+        &["compact"],
         &["export"],
     ];
     for (command, place) in

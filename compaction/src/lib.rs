@@ -91,7 +91,7 @@ pub use scheduler::{ATTEMPTS_MAX, Compactor, SHUN, Scheduler, SchedulerOptions, 
 pub use stats::{AgeClass, SegmentId, SegmentStats, debt_bytes, space_amplification};
 pub use store::{Fate, Placed, Record, SegmentStore, Stream};
 pub use strategy::{
-    Chain, Choice, CostBenefit, GarbageRatio, Greedy, Limits, Never, Reason, SmallSegments,
+    Chain, Choice, CostBenefit, GarbageRatio, Greedy, Limits, Never, Reason, Repack, SmallSegments,
     Strategy, Tombstones, Ttl,
 };
 

@@ -93,6 +93,8 @@ impl fmt::Display for Failure {
 pub struct PoolOptions {
     /// Threads; 0 means as many as [`workers_wanted`] says, asked again whenever a database opens.
     pub workers: usize,
+    /// The most threads that 0 comes to; never more than 256.
+    pub workers_max: usize,
     /// Compactions that run at a time; 0 means 1 up to 7 processors, a quarter of them above.
     pub compactions_max: usize,
     /// What time it is.
@@ -105,6 +107,7 @@ impl Default for PoolOptions {
     fn default() -> Self {
         PoolOptions {
             workers: 0,
+            workers_max: sizing::WORKERS_MAX,
             compactions_max: 0,
             clock: Arc::new(SystemClock),
             on_worker_start: None,
@@ -116,6 +119,7 @@ impl fmt::Debug for PoolOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PoolOptions")
             .field("workers", &self.workers)
+            .field("workers_max", &self.workers_max)
             .field("compactions_max", &self.compactions_max)
             .finish_non_exhaustive()
     }

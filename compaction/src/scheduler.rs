@@ -207,6 +207,12 @@ impl<S: SegmentStore> Scheduler<S> {
         self.0.metrics.debt_bytes()
     }
 
+    /// The segments that are in a job at the moment, victims and outputs, in order; those of published jobs that are left
+    /// over too.
+    pub fn in_work(&self) -> Vec<SegmentId> {
+        self.0.leases().taken.iter().copied().collect()
+    }
+
     /// What was done so far.
     pub fn stats(&self) -> CompactionStats {
         self.0.metrics.snapshot()

@@ -11,6 +11,7 @@ mod chain;
 mod cost_benefit;
 mod garbage_ratio;
 mod greedy;
+mod repack;
 mod round;
 mod small_segments;
 mod tombstones;
@@ -20,6 +21,7 @@ pub use chain::Chain;
 pub use cost_benefit::CostBenefit;
 pub use garbage_ratio::GarbageRatio;
 pub use greedy::Greedy;
+pub use repack::Repack;
 pub use small_segments::SmallSegments;
 pub use tombstones::Tombstones;
 pub use ttl::Ttl;
@@ -101,13 +103,15 @@ pub enum Reason {
     BlocksTombstones,
     /// They are small.
     Small,
+    /// They were never compacted.
+    Repack,
     /// The owner named them.
     Manual,
 }
 
 impl Reason {
     /// Every reason, in the order of their numbers.
-    pub const ALL: [Reason; 8] = [
+    pub const ALL: [Reason; 9] = [
         Reason::Empty,
         Reason::Amplification,
         Reason::Garbage,
@@ -115,6 +119,7 @@ impl Reason {
         Reason::Tombstones,
         Reason::BlocksTombstones,
         Reason::Small,
+        Reason::Repack,
         Reason::Manual,
     ];
 }

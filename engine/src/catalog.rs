@@ -87,6 +87,19 @@ impl Catalog {
         Ok((name, id))
     }
 
+    /// The manifest of a database on disk.
+    pub(crate) fn manifest(&self) -> Option<SharedManifest> {
+        match &*lock(&self.store) {
+            Store::Memory { .. } => None,
+            Store::Durable(manifest) => Some(Arc::clone(manifest)),
+        }
+    }
+
+    /// The keyspaces by number.
+    pub(crate) fn by_id(&self) -> BTreeMap<KeyspaceId, Arc<str>> {
+        read(&self.names).iter().map(|(name, id)| (*id, Arc::clone(name))).collect()
+    }
+
     /// The names in order.
     pub(crate) fn names(&self) -> Vec<String> {
         read(&self.names).keys().map(|name| name.to_string()).collect()

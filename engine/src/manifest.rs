@@ -104,6 +104,7 @@ impl Manifest {
     }
 
     /// Gives out an id for a compacted segment; none is given out twice.
+    #[allow(dead_code, reason = "a build without compaction gives out none")]
     pub(crate) fn next_compacted_id(&mut self) -> u64 {
         self.state.take_compacted_id()
     }
@@ -153,6 +154,24 @@ impl Manifest {
         Ok(())
     }
 
+    /// Reads the file again, and compares what it says with what is known.
+    ///
+    /// # Errors
+    /// `Corruption` if that differs, or cannot be read as it was written; `Io`.
+    pub(crate) fn check_file(&self) -> Result<()> {
+        let written = Manifest::read(&self.dir, &self.vfs)?;
+        let (known, found) = (&self.state, &written.state);
+        let is_same = written.number == self.number
+            && known.keyspaces == found.keyspaces
+            && known.compacted == found.compacted
+            && known.retired == found.retired;
+        if is_same {
+            return Ok(());
+        }
+        let (expected, found) = ("the manifest of this opening", "another one".to_owned());
+        Err(corruption(&written.path(), 0, expected, found))
+    }
+
     /// Writes everything known to a new manifest and swaps to it; older ones are removed.
     ///
     /// # Errors
@@ -165,7 +184,7 @@ impl Manifest {
         self.failure.clone().map_or(Ok(()), Err)
     }
 
-    fn path(&self) -> PathBuf {
+    pub(crate) fn path(&self) -> PathBuf {
         self.dir.join(manifest_name(self.number))
     }
 

@@ -14,7 +14,7 @@ use crate::install::{Installer, ReplayTable};
 use crate::log::{Log, Opened};
 use crate::memory_log::MemoryLog;
 use crate::options::{Compression, Durability, Options};
-use crate::parts::{Clock, Compaction, Index, Liveness, RunFiles, open_durable};
+use crate::parts::{Clock, Compaction, Index, Liveness, RunFiles, WorkerPool, open_durable};
 use crate::stats::{OpenReport, Progress};
 
 /// The options of an opening; made by [`Db::builder`]. Of two settings of one thing the last wins.
@@ -140,6 +140,13 @@ impl Builder {
     /// [`Db::compact`] and [`Db::step`] do it.
     pub fn async_compaction(mut self, on: bool) -> Self {
         self.options.async_compaction = Some(on);
+        self
+    }
+
+    /// The workers that do the background work, shared with other databases. Unless set, all databases of the process share
+    /// one pool.
+    pub fn worker_pool(mut self, pool: &WorkerPool) -> Self {
+        self.options.pool = Some(pool.clone());
         self
     }
 

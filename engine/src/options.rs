@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::error::{Error, Result};
-use crate::parts::{self, Clock, Platform};
+use crate::parts::{self, Clock, Platform, WorkerPool};
 use crate::stats::Progress;
 
 /// When a commit is acknowledged. The contract of each mode:
@@ -193,6 +193,22 @@ impl IndexOptions {
     }
 }
 
+/// LIMIT: threads of a pool.
+const WORKERS_MAX: u32 = 256;
+
+/// Refuses a number of workers that can never be.
+pub(crate) fn check_workers(workers: u32, workers_max: u32) -> Result<()> {
+    if workers > WORKERS_MAX {
+        return Err(Error::invalid(format!(
+            "sched.worker_count is {workers}; it may be 0 (automatic) to {WORKERS_MAX}"
+        )));
+    }
+    match workers_max {
+        0 => Err(Error::invalid("sched.max_workers is 0; it must be at least 1")),
+        _ => Ok(()),
+    }
+}
+
 /// Everything that an opening can be told; the builder fills it in.
 #[derive(Clone)]
 pub(crate) struct Options {
@@ -215,7 +231,10 @@ pub(crate) struct Options {
     pub(crate) write_back_cache: bool,
     pub(crate) cache_capacity_bytes: u64,
     pub(crate) memory_budget_bytes: u64,
-    pub(crate) workers: Option<(u32, u32)>,
+    /// The workers of the pool, 0 for automatic, and the most that this comes to.
+    pub(crate) workers: (u32, u32),
+    /// The pool, in place of one by `workers`.
+    pub(crate) pool: Option<WorkerPool>,
 }
 
 impl Default for Options {
@@ -238,7 +257,8 @@ impl Default for Options {
             write_back_cache: false,
             cache_capacity_bytes: 0,
             memory_budget_bytes: 0,
-            workers: None,
+            workers: (0, WORKERS_MAX),
+            pool: None,
         }
     }
 }
@@ -273,14 +293,7 @@ impl Options {
                 "{name} is set, but this version has no such part; leave it off"
             )));
         }
-        match self.workers {
-            Some((0, max_workers)) if max_workers > 0 => Ok(()),
-            Some((_, 0)) => Err(Error::invalid("sched.max_workers is 0; it must be at least 1")),
-            Some((workers, _)) => Err(Error::unsupported(format!(
-                "sched.worker_count is {workers}, but this version has no pool of workers; leave it 0 (automatic)"
-            ))),
-            None => Ok(()),
-        }
+        check_workers(self.workers.0, self.workers.1)
     }
 
     /// Whether keys are kept in order.

@@ -4,7 +4,7 @@
 //! # Layout
 //! | part | with its feature | without |
 //! |---|---|---|
-//! | log on disk, manifest, file system | `glue/log.rs`, `glue/segment.rs`, `manifest.rs` (`wal`) | `parts/no_wal.rs`: opening answers `Unsupported` |
+//! | log on disk, manifest, file system | `glue/log.rs`, `glue/segment.rs`, `glue/inspect.rs`, `manifest.rs` (`wal`) | `parts/no_wal.rs`: opening answers `Unsupported` |
 //! | clock | that of `cortenkv-wal` | `parts/clock.rs`, the same by name and shape |
 //! | index | `glue/index.rs` over `cortenkv-index`, `glue/locate.rs`, `glue/slot_cell.rs` | `parts/tree_index.rs`, a sorted map of whole keys; `parts/slot_cell.rs` |
 //! | key order | `glue/ordered.rs`, `owner.rs`, `dead.rs` (`ordered`) | `parts/no_order.rs` when `index` is on: scans answer `Unsupported` |
@@ -22,6 +22,9 @@ mod durable;
 #[path = "parts/no_wal.rs"]
 mod durable;
 
+#[cfg(feature = "wal")]
+#[path = "glue/inspect.rs"]
+mod inspect;
 #[cfg(feature = "wal")]
 #[path = "manifest.rs"]
 mod manifest;
@@ -110,7 +113,7 @@ pub(crate) mod bugs;
 pub mod conformance;
 
 pub(crate) use clock::{Clock, SystemClock};
-pub(crate) use compaction::{Compaction, Liveness, SegmentLiveness, check_compaction};
+pub(crate) use compaction::{Compaction, Liveness, SegmentLiveness, WorkerPool, check_compaction};
 pub(crate) use durable::{DurableLog, Manifest, Platform, open_durable};
 #[cfg(not(feature = "index"))]
 pub(crate) use index::KeyWalk;
@@ -124,6 +127,7 @@ pub(crate) use slot_cell::SlotCell;
 /// What users see of the parts.
 pub(crate) mod public {
     pub use super::clock::{Clock, SystemClock};
+    pub use super::compaction::WorkerPool;
     #[cfg(feature = "test-util")]
     pub use super::conformance;
     #[cfg(all(feature = "test-util", feature = "wal"))]

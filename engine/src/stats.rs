@@ -58,6 +58,8 @@ pub struct Stats {
     pub log: LogStats,
     /// Compaction.
     pub compaction: CompactionStats,
+    /// The workers, which other databases may share.
+    pub pool: PoolStats,
     /// How the database was opened.
     pub open: OpenReport,
 }
@@ -143,6 +145,38 @@ pub struct CompactionStats {
     pub debt_bytes: u64,
     /// Time that writers were made to wait because compaction was far behind, in microseconds.
     pub delay_us: u64,
+}
+
+/// The figures of a pool of workers; all 0 for a database that has none: in memory, `manual`, or without `async_compaction`.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
+pub struct PoolStats {
+    /// Threads.
+    pub workers: u64,
+    /// Steps that were done for the databases that are open.
+    pub steps: u64,
+    /// Tasks that could be worked on, if a worker were free, on average over the databases, in thousandths.
+    pub queue_depth_permille: u64,
+    /// Each database that is open.
+    pub queues: Vec<QueueStats>,
+}
+
+/// The figures of one database in a pool of workers.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
+pub struct QueueStats {
+    /// Its directory.
+    pub name: String,
+    /// Tasks that could be worked on, if a worker were free.
+    pub depth: u64,
+    /// Tasks that a worker is at.
+    pub running: u64,
+    /// Tasks that wait for time to pass, or for something to happen.
+    pub waiting: u64,
+    /// Steps that were done.
+    pub steps: u64,
 }
 
 /// What a call of [`Db::compact`](crate::Db::compact) did.

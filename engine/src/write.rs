@@ -110,6 +110,14 @@ impl Core {
         Ok(())
     }
 
+    /// Waits for the commits that are under way; every one up to the number that this returns is in the index, and was in
+    /// the log before. Other writers wait meanwhile.
+    pub(crate) fn settled_seq(&self) -> Result<SeqNo> {
+        let _alone = sync::write(&self.gate);
+        self.settle()?;
+        Ok(self.log.last_seq())
+    }
+
     fn holds(&self, check: &Check<'_>) -> Result<bool> {
         let now_ms = self.now_ms();
         let held =

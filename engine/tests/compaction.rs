@@ -129,6 +129,31 @@ fn an_expired_value_does_not_bring_the_one_before_it_back() {
     assert_eq!((content(&db).len(), db.stats().tombstones), (1, 0));
 }
 
+// C4: small commits are not worth compressing one by one; together they are.
+#[test]
+fn what_was_written_in_small_commits_is_compressed_in_the_end() {
+    let root = tempfile::tempdir().unwrap();
+    let dir = root.path().join("db");
+    let mut db = builder(&dir).compression(true).build().unwrap();
+    let document =
+        |n: u32| format!("{{\"city\":\"Graz\",\"country\":\"AT\",\"number\":{n}}}").repeat(4);
+    for n in 0..4_000 {
+        db.put(key(n), document(n)).unwrap();
+    }
+    let before = segment_bytes(&dir);
+    let report = db.compact().unwrap();
+    assert!(report.segments_written > 0);
+    assert!(segment_bytes(&dir) < before / 2, "{} of {before}", segment_bytes(&dir));
+    assert_eq!(db.compact().unwrap().jobs, 0, "once is enough");
+    for compression in [true, false] {
+        assert!((0..4_000).all(|n| db.get(key(n)).unwrap().unwrap() == document(n).as_bytes()));
+        db.close().unwrap();
+        drop(db);
+        db = builder(&dir).compression(compression).build().unwrap();
+    }
+    assert!((0..4_000).all(|n| db.get(key(n)).unwrap().unwrap() == document(n).as_bytes()));
+}
+
 /// Fills the segment that is being written, and makes it durable.
 fn settle(db: &Db) {
     for n in 0..400 {

@@ -1,13 +1,18 @@
 //! How many threads.
 
 // LIMIT: threads of a pool.
-const WORKERS_MAX: usize = 256;
+pub(super) const WORKERS_MAX: usize = 256;
 
-/// The number of workers: `configured` if it is not 0, else twice the larger of processors and databases; never more than
-/// 256, never 0.
-pub fn workers_wanted(configured: usize, cpus: usize, databases: usize) -> usize {
+/// The number of workers: `configured` if it is not 0, else twice the larger of processors and databases, at most
+/// `automatic_max`; never more than 256, never 0.
+pub fn workers_wanted(
+    configured: usize,
+    automatic_max: usize,
+    cpus: usize,
+    databases: usize,
+) -> usize {
     let workers = match configured {
-        0 => cpus.max(databases).saturating_mul(2),
+        0 => cpus.max(databases).saturating_mul(2).min(automatic_max),
         configured => configured,
     };
     workers.clamp(1, WORKERS_MAX)
@@ -29,13 +34,14 @@ mod tests {
 
     #[test]
     fn workers_follow_processors_and_databases_up_to_a_cap() {
-        assert_eq!(workers_wanted(0, 2, 1), 4);
-        assert_eq!(workers_wanted(0, 2, 7), 14);
-        assert_eq!(workers_wanted(0, 200, 1), 256);
-        assert_eq!(workers_wanted(0, 1, usize::MAX), 256);
-        assert_eq!(workers_wanted(3, 64, 64), 3);
-        assert_eq!(workers_wanted(1_000, 1, 1), 256);
-        assert_eq!(workers_wanted(0, 0, 0), 1);
+        assert_eq!(workers_wanted(0, 256, 2, 1), 4);
+        assert_eq!(workers_wanted(0, 256, 2, 7), 14);
+        assert_eq!(workers_wanted(0, 1_000, 200, 1), 256);
+        assert_eq!(workers_wanted(0, 256, 1, usize::MAX), 256);
+        assert_eq!(workers_wanted(3, 2, 64, 64), 3);
+        assert_eq!(workers_wanted(1_000, 256, 1, 1), 256);
+        assert_eq!(workers_wanted(0, 0, 0, 0), 1);
+        assert_eq!(workers_wanted(0, 3, 64, 64), 3);
     }
 
     #[test]

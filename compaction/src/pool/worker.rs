@@ -44,7 +44,8 @@ impl Shared {
             return Ok(());
         }
         let databases = self.board.databases();
-        let wanted = sizing::workers_wanted(self.options.workers, sizing::cpus(), databases);
+        let PoolOptions { workers, workers_max, .. } = self.options;
+        let wanted = sizing::workers_wanted(workers, workers_max, sizing::cpus(), databases);
         let mut threads = lock(&self.threads);
         while threads.len() < wanted {
             let (board, options) = (Arc::clone(&self.board), self.options.clone());

@@ -130,7 +130,8 @@ impl<S: SegmentStore> Compactor<S> {
         self.shared.metrics.done(report);
         self.done.add(report);
         self.job = None;
-        let is_fruitless = report.is_fruitless() && report.reason != Reason::Manual;
+        let is_fruitless =
+            report.is_fruitless() && !matches!(report.reason, Reason::Manual | Reason::Repack);
         self.fruitless = if is_fruitless { self.fruitless + 1 } else { 0 };
         if self.fruitless < FRUITLESS_MAX {
             return Step::Again;

@@ -14,6 +14,12 @@ impl Chain {
         Chain(strategies)
     }
 
+    /// The same, and one more that is asked when none of them finds anything.
+    pub fn then(mut self, last: impl Strategy) -> Self {
+        self.0.push(Box::new(last));
+        self
+    }
+
     /// `garbage` first, then [`Ttl`], [`Tombstones`] and [`SmallSegments`].
     pub fn around(garbage: impl Strategy) -> Self {
         let garbage: Box<dyn Strategy> = Box::new(garbage);

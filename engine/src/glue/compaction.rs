@@ -24,19 +24,21 @@
 //! # Failure
 //! A job that fails is tried again; what it has written so far does not count. A panic closes the database to writes.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, OnceLock};
 
 use cortenkv_compaction::{
-    Compactor, Failure, Kind, Limits, LivenessTable, Origin, PoolOptions, RecordInfo, Scheduler,
-    SchedulerOptions, Step, WorkQueue, WorkerPool,
+    Chain, Compactor, Failure, Kind, Limits, LivenessTable, Origin, RecordInfo, Repack, Scheduler,
+    SchedulerOptions, SegmentCounts, Step, WorkQueue,
 };
 
 use crate::catalog::SharedManifest;
 use crate::core::Core;
 use crate::error::{Error, ErrorKind, Result};
-use crate::options::Options;
+use crate::options::{Compression, Options};
 use crate::record::Footprint;
-use crate::stats::{CompactionReport, CompactionStats};
+use crate::segments::{SegmentFigures, SegmentReport, SegmentState};
+use crate::stats::{CompactionReport, CompactionStats, PoolStats};
 use crate::sync::lock;
 
 #[path = "compaction/fate.rs"]
@@ -49,12 +51,16 @@ mod leaving;
 mod older;
 #[path = "compaction/output.rs"]
 mod output;
+#[path = "compaction/pool.rs"]
+mod pool;
 #[path = "compaction/pressure.rs"]
 mod pressure;
 #[path = "compaction/store.rs"]
 mod store;
 
 use idle::IdleWatch;
+pub use pool::WorkerPool;
+use pool::pool_of;
 use pressure::Pressure;
 use store::Store;
 
@@ -118,7 +124,7 @@ struct Running {
     scheduler: Scheduler<Store>,
     is_in_background: bool,
     /// The work in the background, until the database is closed.
-    queue: Mutex<Option<WorkQueue>>,
+    queue: Mutex<Option<(WorkerPool, WorkQueue)>>,
     /// What [`Compaction::step`] steps.
     by_hand: Mutex<(Compactor<Store>, IdleWatch)>,
     pressure: Pressure,
@@ -183,7 +189,7 @@ impl Compaction {
         let totals = running.store.totals();
         running.scheduler.note_totals(totals.total_bytes, totals.live_bytes);
         running.pressure.note_live(totals.live_bytes);
-        if let Some(queue) = &*lock(&running.queue) {
+        if let Some((_, queue)) = &*lock(&running.queue) {
             queue.notify();
         }
     }
@@ -231,6 +237,33 @@ impl Compaction {
         running.store.settled()
     }
 
+    /// Adds to the figures of segments what is counted, and who is in work.
+    pub(crate) fn describe(&self, segments: &mut [SegmentReport]) {
+        let Some((liveness, _)) = &self.files else { return };
+        let counts: BTreeMap<u64, SegmentCounts> =
+            liveness.0.export().into_iter().map(|counts| (counts.id, counts)).collect();
+        let in_work = self.in_work();
+        for segment in segments {
+            segment.figures = Some(counts.get(&segment.id).map(figures).unwrap_or_default());
+            if in_work.contains(&segment.id) {
+                segment.state = SegmentState::InWork;
+            }
+        }
+    }
+
+    /// The segments that jobs have in hand.
+    pub(crate) fn in_work(&self) -> Vec<u64> {
+        self.running.get().map(|running| running.scheduler.in_work()).unwrap_or_default()
+    }
+
+    /// The workers, while the database works in the background.
+    pub(crate) fn pool_stats(&self) -> PoolStats {
+        let running = self.running.get();
+        let pool =
+            running.and_then(|running| lock(&running.queue).as_ref().map(|(pool, _)| pool.clone()));
+        pool.map(|pool| pool.stats()).unwrap_or_default()
+    }
+
     pub(crate) fn stats(&self) -> CompactionStats {
         let Some(running) = self.running.get() else { return CompactionStats::default() };
         let stats = running.scheduler.stats();
@@ -257,13 +290,31 @@ pub(crate) fn check_compaction(_: &Options) -> Result<()> {
     Ok(())
 }
 
+fn figures(counts: &SegmentCounts) -> SegmentFigures {
+    SegmentFigures {
+        records: counts.total.records,
+        record_bytes: counts.total.bytes,
+        live_records: counts.live.records,
+        live_bytes: counts.live.bytes,
+        live_tombstones: counts.live.tombstones,
+    }
+}
+
 fn scheduler_options(core: &Core) -> SchedulerOptions {
     let mut limits = Limits::default();
+    // A segment has a header, and compressed records have frames.
+    limits.segment_bytes -= 256 << 10;
     if core.options.segment_bytes > 0 {
-        limits.segment_bytes = core.options.segment_bytes;
+        limits.segment_bytes = limits.segment_bytes.min(core.options.segment_bytes);
         limits.garbage_bytes_min = limits.garbage_bytes_min.min(core.options.segment_bytes / 16);
     }
+    let mut strategy = Chain::default();
+    if core.options.compression != Compression::None {
+        // Small commits are not compressed when they are appended.
+        strategy = strategy.then(Repack);
+    }
     SchedulerOptions {
+        strategy: Box::new(strategy),
         limits,
         clock: Arc::new(Clock(Arc::clone(&core.options.clock))),
         ..SchedulerOptions::default()
@@ -285,27 +336,23 @@ impl std::fmt::Debug for Clock {
     }
 }
 
-/// The workers of the process.
-fn pool() -> &'static WorkerPool {
-    static POOL: OnceLock<WorkerPool> = OnceLock::new();
-    POOL.get_or_init(|| WorkerPool::new(PoolOptions::default()))
-}
-
 fn background(
     core: &Arc<Core>,
     scheduler: &Scheduler<Store>,
     watch: IdleWatch,
-) -> Result<WorkQueue> {
+) -> Result<(WorkerPool, WorkQueue)> {
     let database = Arc::downgrade(core);
     let told = move |failure: Failure| {
         if let (Failure::Panic(_), Some(core)) = (failure, database.upgrade()) {
             core.latch_panic();
         }
     };
-    let queue = pool().open("compaction", told).map_err(|e| {
+    let pool = pool_of(&core.options);
+    let name = core.log.dir().map(|dir| dir.display().to_string());
+    let queue = pool.0.open(&name.unwrap_or_default(), told).map_err(|e| {
         Error::with_source(ErrorKind::Io, "cannot start a thread for compaction", e)
     })?;
     queue.submit(Kind::Compaction, scheduler.compactor());
     queue.submit(Kind::Other, watch);
-    Ok(queue)
+    Ok((pool, queue))
 }

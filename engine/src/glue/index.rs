@@ -7,6 +7,8 @@
 //! # Concurrency
 //! Nothing here is locked. Each installation is atomic by itself; `in_flight.rs` sees to whole batches.
 
+use std::ops::ControlFlow;
+
 use cortenkv_index::{
     BatchVerify, BucketOptions, BucketPoint, NewEntry, Outcome, PointIndex, Version,
 };
@@ -203,6 +205,14 @@ impl Index {
         }
         let mut found = Vec::with_capacity(keys.len());
         self.point.get_batch(hashes, &mut Verify(candidates), &mut found);
+    }
+
+    /// Shows the addresses of all entries, some of them twice; of those that come or go meanwhile, some.
+    pub(crate) fn for_each_address(&self, mut show: impl FnMut(Address)) {
+        let _ = self.point.for_each(&mut |address| {
+            show(ours(address));
+            ControlFlow::Continue(())
+        });
     }
 
     /// A walk over the candidate keys of a keyspace.

@@ -74,6 +74,7 @@ impl Builder {
 /// The log on disk.
 pub(crate) struct DurableLog {
     pub(super) wal: Wal,
+    pub(super) vfs: Arc<dyn Vfs>,
     verify_reads: bool,
 }
 
@@ -108,7 +109,7 @@ pub(crate) fn open_durable(
     manifest.forget_retired(&recovered.retired_forgotten);
     let compacted = replay_compacted(&wal, &manifest, installer)?;
     let replayed = clock.monotonic();
-    if !created && !(builds_on_manifest && recovered.retired_forgotten.is_empty()) {
+    if !(created || builds_on_manifest && recovered.retired_forgotten.is_empty()) {
         // Only now, where that does: what cannot be opened leaves everything as it was.
         manifest.renew()?;
     }
@@ -126,7 +127,7 @@ pub(crate) fn open_durable(
     };
     let keyspaces = manifest.state().keyspaces.clone();
     Ok(Opened {
-        log: DurableLog { wal, verify_reads: options.verify_reads },
+        log: DurableLog { wal, vfs: Arc::clone(vfs), verify_reads: options.verify_reads },
         manifest: Arc::new(Mutex::new(manifest)),
         keyspaces,
         hash_seed: identity.hash_seed,

@@ -182,6 +182,7 @@ impl ManifestState {
     }
 
     /// Gives out an id for a compacted segment.
+    #[allow(dead_code, reason = "a build without compaction gives out none")]
     pub(super) fn take_compacted_id(&mut self) -> u64 {
         let id = self.next_compacted_id;
         self.compacted_id_was_used(id);

@@ -7,7 +7,8 @@ use crate::core::Core;
 use crate::error::{Error, Result};
 use crate::options::Options;
 use crate::record::Footprint;
-use crate::stats::{CompactionReport, CompactionStats};
+use crate::segments::SegmentReport;
+use crate::stats::{CompactionReport, CompactionStats, PoolStats};
 
 /// What is live in each segment; not counted.
 #[derive(Clone, Default)]
@@ -16,6 +17,38 @@ pub(crate) struct Liveness(());
 /// What is live in one segment; not counted.
 #[derive(Clone)]
 pub(crate) struct SegmentLiveness(());
+
+/// Threads that do the background work of several databases, which this build cannot have.
+#[derive(Debug, Clone)]
+pub enum WorkerPool {}
+
+impl WorkerPool {
+    /// A pool of threads.
+    ///
+    /// # Errors
+    /// `Unsupported`.
+    pub fn new(_workers: u32, _workers_max: u32) -> Result<WorkerPool> {
+        Err(unsupported())
+    }
+
+    /// A pool without threads.
+    ///
+    /// # Errors
+    /// `Unsupported`.
+    pub fn manual() -> Result<WorkerPool> {
+        Err(unsupported())
+    }
+
+    /// Does one step; there is none to do.
+    pub fn step(&self) -> bool {
+        match *self {}
+    }
+
+    /// The figures of the pool.
+    pub fn stats(&self) -> PoolStats {
+        match *self {}
+    }
+}
 
 /// Compaction, which this build cannot do.
 pub(crate) struct Compaction(());
@@ -74,6 +107,16 @@ impl Compaction {
         Ok(Vec::new())
     }
 
+    pub(crate) fn describe(&self, _: &mut [SegmentReport]) {}
+
+    pub(crate) fn in_work(&self) -> Vec<u64> {
+        Vec::new()
+    }
+
+    pub(crate) fn pool_stats(&self) -> PoolStats {
+        PoolStats::default()
+    }
+
     pub(crate) fn stats(&self) -> CompactionStats {
         CompactionStats::default()
     }
@@ -81,8 +124,12 @@ impl Compaction {
 
 /// What an option answers that this build cannot honour.
 pub(crate) fn check_compaction(options: &Options) -> Result<()> {
-    match options.async_compaction {
-        Some(true) => Err(unsupported()),
+    match (options.async_compaction, options.workers) {
+        (Some(true), _) => Err(unsupported()),
+        (_, (workers, _)) if workers > 0 => Err(Error::unsupported(format!(
+            "sched.worker_count is {workers}, but this build has no pool of workers; enable the features `compaction` and \
+             `wal`, or leave it 0 (automatic)"
+        ))),
         _ => Ok(()),
     }
 }

@@ -1,13 +1,14 @@
 //! A build without the log crate has no database on disk: the types have no values, and opening says so.
 
-use std::path::Path;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
 
 use crate::error::{Error, Result};
 use crate::install::{Installer, Installing};
 use crate::log::Opened;
 use crate::options::{Durability, Options};
 use crate::record::{KeyspaceId, RecordRef, SeqNo, Write};
+use crate::segments::SegmentReport;
 use crate::stats::LogStats;
 use crate::ticket::Ticket;
 
@@ -24,7 +25,17 @@ pub(crate) enum DurableSegment {}
 /// A value in a segment on disk.
 pub(crate) enum PinnedBytes {}
 
+/// What is wrong with a file as a whole.
+pub(crate) struct FileFault {
+    pub(crate) file: PathBuf,
+    pub(crate) what: String,
+}
+
 impl DurableSegment {
+    pub(crate) fn check(&self, _: u32) -> Result<()> {
+        match *self {}
+    }
+
     pub(crate) fn id(&self) -> u64 {
         match *self {}
     }
@@ -85,6 +96,30 @@ impl DurableLog {
     }
 
     pub(crate) fn segment(&self, _: u64) -> Result<DurableSegment> {
+        match *self {}
+    }
+
+    pub(crate) fn segments<M>(&self, _: impl FnOnce() -> M) -> Vec<SegmentReport> {
+        match *self {}
+    }
+
+    pub(crate) fn dir(&self) -> &Path {
+        match *self {}
+    }
+
+    pub(crate) fn file_of(&self, _: u64) -> PathBuf {
+        match *self {}
+    }
+
+    pub(crate) fn for_each_record(&self, _: u64, _: &mut dyn FnMut(&RecordRef<'_>)) -> Result<()> {
+        match *self {}
+    }
+
+    pub(crate) fn check_files(
+        &self,
+        _: &Mutex<Manifest>,
+        _: &dyn Fn() -> Vec<u64>,
+    ) -> Result<Vec<FileFault>> {
         match *self {}
     }
 

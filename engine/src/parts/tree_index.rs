@@ -115,6 +115,15 @@ impl Index {
         }
     }
 
+    /// Shows the addresses of all entries; of those that come or go meanwhile, some.
+    pub(crate) fn for_each_address(&self, mut show: impl FnMut(Address)) {
+        let addresses: Vec<Address> = {
+            let spaces = read(&self.spaces);
+            spaces.values().flat_map(BTreeMap::values).map(|standing| standing.address).collect()
+        };
+        addresses.into_iter().for_each(&mut show);
+    }
+
     fn address(&self, keyspace: KeyspaceId, key: &[u8]) -> Option<Address> {
         let spaces = read(&self.spaces);
         spaces.get(&keyspace)?.get(key).map(|standing| standing.address)
@@ -263,7 +272,7 @@ impl KeyWalk {
         if let Some(keys) = read(&self.spaces).get(&self.keyspace) {
             let KeyRange { start, end } = &self.range;
             let found = keys.range::<Bytes, _>((start.as_ref(), end.as_ref()));
-            let keys = found.filter(|(_, (_, rank))| !rank.tombstone).map(|(key, _)| key.clone());
+            let keys = found.filter(|(_, found)| !found.rank.tombstone).map(|(key, _)| key.clone());
             match self.direction {
                 Direction::Forward => self.batch.extend(keys.take(keys_max)),
                 Direction::Reverse => self.batch.extend(keys.rev().take(keys_max)),

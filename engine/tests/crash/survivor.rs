@@ -107,11 +107,33 @@ impl Survivor {
         let image = self.cut(self.sim.point(), random);
         let now_ms = case.promise.now_ms;
         let db = survive_exactly(image, case.setup, now_ms, &wanted, random.next());
-        if db.is_err() && std::env::var("DBG").is_ok() { for (at, op) in self.sim.trace().ops().iter().enumerate() { println!("{at:6} {op:?}"); } println!("settled {:?}", self.db.settled_segments());
- for v in CrashVariant::STANDARD { let t = self.sim.trace(); let im = t.crash_image(DiskModel::Posix, t.len(), v, 1);
-   println!("{at:6} O {v:?}: {:?}", im.paths().map(|p| (p.file_name().unwrap().to_owned(), im.read(p).map(|b| b.len()))).collect::<Vec<_>>(), at = 0);
-   let sim = case.setup.on(SimVfs::from_image(im, 3)); let clock = Arc::new(ManualClock::at_wall_ms(now_ms)); let d = case.setup.open(Arc::new(sim), &clock).unwrap();
-   println!("{at:6} O {v:?} {:?} {:?} {:?}", d.open_report(), observe(&d).unwrap().difference(&wanted), d.stats().compaction, at = 0); } }
+        if db.is_err() && std::env::var("DBG").is_ok() {
+            for (at, op) in self.sim.trace().ops().iter().enumerate() {
+                println!("{at:6} {op:?}");
+            }
+            println!("settled {:?}", self.db.settled_segments());
+            for v in CrashVariant::STANDARD {
+                let t = self.sim.trace();
+                let im = t.crash_image(DiskModel::Posix, t.len(), v, 1);
+                println!(
+                    "{at:6} O {v:?}: {:?}",
+                    im.paths()
+                        .map(|p| (p.file_name().unwrap().to_owned(), im.read(p).map(|b| b.len())))
+                        .collect::<Vec<_>>(),
+                    at = 0
+                );
+                let sim = case.setup.on(SimVfs::from_image(im, 3));
+                let clock = Arc::new(ManualClock::at_wall_ms(now_ms));
+                let d = case.setup.open(Arc::new(sim), &clock).unwrap();
+                println!(
+                    "{at:6} O {v:?} {:?} {:?} {:?}",
+                    d.open_report(),
+                    observe(&d).unwrap().difference(&wanted),
+                    d.stats().compaction,
+                    at = 0
+                );
+            }
+        }
         let db = db.map_err(describe)?;
         let seq = db.put(b"k1", b"once more").map_err(|e| describe(e.to_string()))?;
         if seq <= seq_max {
@@ -174,7 +196,13 @@ impl Survivor {
         let sim = SimVfs::from_image(self.cut(point, random), random.next());
         let describe = |e| format!("after a power cut in recovery at {point}: {e}");
         let sv = survive(sim, case);
-        if sv.is_err() && std::env::var("DBG").is_ok() { for (at, op) in self.sim.trace().ops().iter().enumerate().take(point+1).skip(begin.max(0)) { println!("{at:6} {op:?}"); } }
+        if sv.is_err() && std::env::var("DBG").is_ok() {
+            for (at, op) in
+                self.sim.trace().ops().iter().enumerate().take(point + 1).skip(begin.max(0))
+            {
+                println!("{at:6} {op:?}");
+            }
+        }
         let survivor = sv.map_err(describe)?;
         if depth > 1 {
             survivor.crash_in_recovery(case, 0, depth - 1, random).map_err(describe)?;

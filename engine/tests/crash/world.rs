@@ -492,9 +492,9 @@ impl World {
     /// happened: the next commit or sync shows which.
     fn failed_aside(&mut self, what: &str, error: &Error) -> Result<(), String> {
         match error.kind() {
-            ErrorKind::Io | ErrorKind::StorageFull if self.struck() > 0 => self
-                .read_on()
-                .map_err(|e| format!("after {what} ({error}): {e}")),
+            ErrorKind::Io | ErrorKind::StorageFull if self.struck() > 0 => {
+                self.read_on().map_err(|e| format!("after {what} ({error}): {e}"))
+            }
             _ => self.failed(what, error, None),
         }
     }

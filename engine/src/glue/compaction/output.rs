@@ -10,14 +10,13 @@ use cortenkv_wal::{
 use super::store::gone;
 use crate::address::Location;
 use crate::error::Result;
+use crate::parts::inspect::LARGE;
 use crate::parts::manifest::edit::CompactedInfo;
 use crate::record::SeqNo;
 
 /// Units of the offset in the token of a copy.
 const OFFSET_BITS: u32 = 23;
 const OFFSET_UNIT_BYTES: u32 = 8;
-/// In the age class that the manifest notes: the segment holds large values only.
-const LARGE: u8 = 0x80;
 
 /// See above. Dropped before it is published it leaves nothing behind, but for a file that the next opening removes.
 pub(super) struct Output {
