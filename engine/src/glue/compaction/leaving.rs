@@ -31,7 +31,7 @@ impl Leaving {
         let mut leaving = lock(&self.0);
         while leaving.front().is_some_and(|(grace, _)| grace.is_over()) {
             let slots = leaving.pop_front().map(|(_, slots)| slots);
-            lock(&table.book).free.extend(slots.into_iter().flatten());
+            table.give_back(slots.into_iter().flatten());
         }
     }
 }
