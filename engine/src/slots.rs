@@ -56,7 +56,12 @@ pub(crate) struct Book {
 impl SlotTable {
     pub(crate) fn new() -> Self {
         let pages = (0..SLOTS_MAX / PAGE_SLOTS).map(|_| OnceLock::new()).collect();
-        SlotTable { pages, newest: AtomicUsize::new(0), given_back: AtomicU64::new(0), book: Mutex::default() }
+        SlotTable {
+            pages,
+            newest: AtomicUsize::new(0),
+            given_back: AtomicU64::new(0),
+            book: Mutex::default(),
+        }
     }
 
     /// The address of a location; a segment seen for the first time is mounted in a slot. `note` is shown the segment.

@@ -204,11 +204,12 @@ fn stress_readers_never_notice_that_segments_go() {
             .map(|thread| {
                 let shared = &shared;
                 scope.spawn(move || {
-                    let ran = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| match thread {
-                        ..WRITERS => shared.write(thread),
-                        WRITERS..4 => shared.compact(),
-                        _ => shared.read(thread),
-                    }));
+                    let ran =
+                        std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| match thread {
+                            ..WRITERS => shared.write(thread),
+                            WRITERS..4 => shared.compact(),
+                            _ => shared.read(thread),
+                        }));
                     shared.done.store(true, SeqCst);
                     ran.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
                 })
