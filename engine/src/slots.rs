@@ -49,7 +49,7 @@ pub(crate) struct Book {
     pub(crate) assigned: HashMap<u64, u16>,
     /// Slots that were never given out start here.
     unused: usize,
-    free: Vec<u16>,
+    pub(crate) free: Vec<u16>,
     newest_id: u64,
 }
 
