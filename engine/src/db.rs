@@ -26,7 +26,7 @@ use crate::pinned::PinnedValue;
 use crate::read::Entry;
 use crate::record::SeqNo;
 use crate::scan::{Keys, Scan};
-use crate::stats::{CompactionReport, OpenReport, Stats};
+use crate::stats::{OpenReport, Stats};
 
 /// An open database, which is also the handle of its keyspace "default".
 ///
@@ -175,38 +175,6 @@ impl Db {
     /// As [`Db::sync`].
     pub fn flush(&self) -> Result<SeqNo> {
         self.core().sync()
-    }
-
-    /// Rewrites the segments that are worth it, in this thread and at full speed, and gives their space back; what the
-    /// background does by itself in time. A segment that is being written is left for another if it holds garbage.
-    ///
-    /// # Errors
-    /// `Corruption` for a segment that cannot be read: it stays as it is. `StorageFull`, `Io` and `Closed` as for writes;
-    /// `Unsupported` in a build without compaction.
-    pub fn compact(&self) -> Result<CompactionReport> {
-        let core = self.core();
-        core.check_writable()?;
-        core.compaction.compact()
-    }
-
-    /// Rewrites these segments together, whatever is in them; false if one of them is not there or not complete.
-    ///
-    /// # Errors
-    /// As [`Db::compact`].
-    pub fn compact_segments(&self, segments: &[u64]) -> Result<bool> {
-        let core = self.core();
-        core.check_writable()?;
-        core.compaction.compact_segments(segments)
-    }
-
-    /// The segments that can be compacted at the moment.
-    ///
-    /// # Errors
-    /// As [`Db::compact`].
-    pub fn settled_segments(&self) -> Result<Vec<u64>> {
-        let core = self.core();
-        core.check_writable()?;
-        core.compaction.settled()
     }
 
     /// Does one unit of background work, for a database built with [`Builder::manual`]; true if there was some.
