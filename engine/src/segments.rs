@@ -87,6 +87,38 @@ pub struct SegmentReport {
 }
 
 impl Db {
+    /// Rewrites the segments that are worth it, in this thread and at full speed, and gives their space back; what the
+    /// background does by itself in time. A segment that is being written is left for another if it holds garbage.
+    ///
+    /// # Errors
+    /// `Corruption` for a segment that cannot be read: it stays as it is. `StorageFull`, `Io` and `Closed` as for writes;
+    /// `Unsupported` in a build without compaction.
+    pub fn compact(&self) -> Result<CompactionReport> {
+        let core = self.core();
+        core.check_writable()?;
+        core.compaction.compact()
+    }
+
+    /// Rewrites these segments together, whatever is in them; false if one of them is not there or not complete.
+    ///
+    /// # Errors
+    /// As [`Db::compact`].
+    pub fn compact_segments(&self, segments: &[u64]) -> Result<bool> {
+        let core = self.core();
+        core.check_writable()?;
+        core.compaction.compact_segments(segments)
+    }
+
+    /// The segments that can be compacted at the moment.
+    ///
+    /// # Errors
+    /// As [`Db::compact`].
+    pub fn settled_segments(&self) -> Result<Vec<u64>> {
+        let core = self.core();
+        core.check_writable()?;
+        core.compaction.settled()
+    }
+
     /// The segments of the database: those of the log, the oldest first, then those that compaction wrote. None in memory.
     ///
     /// Each line is of one moment; writes and compactions may come between two of them.

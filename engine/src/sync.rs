@@ -49,15 +49,6 @@ pub(crate) fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> io::Res
     std::thread::Builder::new().name(name.to_owned()).spawn(body)
 }
 
-/// Lets time pass in this thread.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "this is the seam: the one place of the engine that sleeps"
-)]
-pub(crate) fn sleep(time: Duration) {
-    std::thread::sleep(time);
-}
-
 /// What the protocols of `loom_models` are made of: std in production, loom under `--cfg loom`.
 pub(crate) mod checked {
     #[cfg(loom)]

@@ -67,6 +67,22 @@ bugs! {
     CompactedRenamedBeforeSync = "compacted-renamed-before-sync",
     /// Recovery shows what is left of a retired segment.
     RetiredReplayed = "retired-replayed",
+    /// A compacted segment counts before its name is durable.
+    CompactedNameNotSynced = "compacted-name-not-synced",
+    /// A segment is retired before that is durable which made its records dead.
+    RetiredBeforeLogSync = "retired-before-log-sync",
+    /// The file of a segment goes before the manifest says so.
+    UnlinkedBeforeEdit = "unlinked-before-edit",
+    /// Recovery removes retired segments on the word of a manifest that is in the page cache only.
+    ManifestTrustedFromCache = "manifest-trusted-from-cache",
+    /// A segment that recovery has shortened counts its commits as before, so that their copies look known.
+    CopiesTakenForKnown = "copies-taken-for-known",
+    /// Compaction forgets a tombstone while another segment holds an older put.
+    TombstoneForgottenEarly = "tombstone-forgotten-early",
+    /// Compaction forgets an expired put while it hides an older one.
+    ExpiredForgottenEarly = "expired-forgotten-early",
+    /// A copy takes the place of a newer put.
+    PutLostToRelocation = "put-lost-to-relocation",
     /// A manifest edit is used before it is durable.
     ManifestNotSynced = "manifest-not-synced",
     /// CURRENT names a manifest that is not durable yet.

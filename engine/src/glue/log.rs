@@ -8,6 +8,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 
+use cortenkv_wal::bugs::{Bug, planted};
 use cortenkv_wal::vfs::{DirLock, OsVfs, Vfs};
 use cortenkv_wal::{
     Background, COMPACTED_ID_MIN, Damage, ProgressCallback, ReplayHandler, TailKind, Wal,
@@ -94,7 +95,13 @@ pub(crate) fn open_durable(
     let mut owner_data = [0; 16];
     owner_data[..4].copy_from_slice(&identity.hash_id.to_le_bytes());
     owner_data[8..].copy_from_slice(&identity.hash_seed.to_le_bytes());
-    let retired = manifest.state().retired.values().copied().collect();
+    let retired: Vec<_> = manifest.state().retired.values().copied().collect();
+    let builds_on_manifest = !retired.is_empty() && !planted(Bug::ManifestTrustedFromCache);
+    if builds_on_manifest {
+        // DURABILITY: recovery removes the files of retired segments, and the new segment says that the log begins behind
+        // them. So that they are retired must not be known from the page cache alone (rule 5).
+        manifest.renew()?;
+    }
     let wal_options =
         wal_options(options).owner(identity.uuid).owner_data(owner_data).retired(retired);
     let feed = Arc::new(Feed(Arc::clone(installer)));
@@ -102,8 +109,8 @@ pub(crate) fn open_durable(
     manifest.forget_retired(&recovered.retired_forgotten);
     let compacted = replay_compacted(&wal, &manifest, installer)?;
     let replayed = clock.monotonic();
-    if !created {
-        // Only now: what cannot be opened leaves everything as it was.
+    if !(created || builds_on_manifest && recovered.retired_forgotten.is_empty()) {
+        // Only now, where that does: what cannot be opened leaves everything as it was.
         manifest.renew()?;
     }
     remove_unnamed(&wal, &manifest)?;

@@ -176,7 +176,13 @@ impl ManifestState {
         edits
     }
 
+    /// The id that is given out next.
+    pub(super) fn next_compacted_id(&self) -> u64 {
+        self.next_compacted_id
+    }
+
     /// Gives out an id for a compacted segment.
+    #[allow(dead_code, reason = "a build without compaction gives out none")]
     pub(super) fn take_compacted_id(&mut self) -> u64 {
         let id = self.next_compacted_id;
         self.compacted_id_was_used(id);

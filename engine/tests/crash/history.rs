@@ -109,6 +109,13 @@ impl History {
         cell.value.expires_at_ms.is_none_or(|at_ms| at_ms > now_ms).then_some(cell)
     }
 
+    /// How many keys have a value after a prefix, and how many of those have not expired.
+    pub fn keys(&self, prefix: Prefix, now_ms: u64) -> (u64, u64) {
+        let all = self.states[prefix].iter().filter(|cell| **cell != NOTHING).count();
+        let live = (0..SLOTS).filter(|slot| self.cell(prefix, *slot, now_ms).is_some()).count();
+        (all as u64, live as u64)
+    }
+
     /// The keys and values of a keyspace after a prefix.
     pub fn map(
         &self,

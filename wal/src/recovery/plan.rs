@@ -162,6 +162,9 @@ impl Plan {
 
     fn keep(&mut self, segment: &Arc<Segment>, end: Position, last_seq: u64) {
         segment.note_sealed(end);
+        // The scan went on into what is copied. Once this segment is retired, its last commit says where the log goes on.
+        let noted = if planted(Bug::CopiesTakenForKnown) { segment.last_seq() } else { last_seq };
+        segment.advance(end.stored, noted);
         self.kept.push((Arc::clone(segment), end));
         if self.before.oldest == 0 {
             self.before.oldest = segment.id;

@@ -10,6 +10,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use cortenkv_compaction::SegmentId;
+use cortenkv_wal::bugs::{Bug, planted};
 
 use super::store::{reader, wal};
 use crate::address::Address;
@@ -69,6 +70,13 @@ impl OlderPuts {
         address: Address,
         victims: &[SegmentId],
     ) -> Result<bool> {
+        let planted_here = match record.tombstone {
+            true => Bug::TombstoneForgottenEarly,
+            false => Bug::ExpiredForgottenEarly,
+        };
+        if planted(planted_here) {
+            return Ok(false);
+        }
         let hash = core.index.hash(record.keyspace, record.key);
         let older: Vec<Source> = {
             let sources = lock(&self.sources);

@@ -14,8 +14,6 @@ use std::time::Duration;
 
 use cortenkv_compaction::BackPressure;
 
-use crate::sync::sleep;
-
 /// The shortest sleep that is worth one.
 const SLEEP_MIN: Duration = Duration::from_millis(1);
 
@@ -75,6 +73,15 @@ impl Pressure {
     pub(super) fn slept(&self) -> Duration {
         Duration::from_nanos(self.slept_ns.load(Relaxed))
     }
+}
+
+/// Lets time pass in this thread.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "this is the seam: the one place of the engine that makes a caller sleep"
+)]
+fn sleep(time: Duration) {
+    std::thread::sleep(time);
 }
 
 #[cfg(test)]

@@ -10,14 +10,15 @@
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
-use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Weak};
 
 use cortenkv_compaction::{
     Fate, LivenessTable, Placed, Record, SegmentId, SegmentStats, SegmentStore, Stream, Totals,
 };
+use cortenkv_wal::bugs::{Bug, planted};
 use cortenkv_wal::{COMPACTED_ID_MIN, SegmentInfo, SegmentReader, Wal};
 
+use super::fate;
 use super::leaving::Leaving;
 use super::older::{OlderPuts, Source};
 use super::output::{Output, class_of, location_of};
@@ -29,7 +30,7 @@ use crate::log::{Log, LogSegment};
 use crate::parts::DurableLog;
 use crate::parts::manifest::edit::{CompactedInfo, Edit};
 use crate::parts::segment::{ours, theirs};
-use crate::record::RecordRef;
+use crate::record::{RecordRef, SeqNo};
 use crate::sync::lock;
 
 /// An idle segment with less garbage is left as it is.
@@ -110,6 +111,18 @@ impl Store {
         Ok(segments.iter().filter(|segment| segment.sealed).map(|segment| segment.id).collect())
     }
 
+    /// Takes victims out of the log and removes their files.
+    fn remove(&self, core: &Core, victims: &[SegmentId]) -> Result<()> {
+        let wal = wal(core)?;
+        let in_log = wal.segments();
+        let in_log: Vec<u64> =
+            in_log.iter().map(|segment| segment.id).filter(|id| victims.contains(id)).collect();
+        wal.retire(&in_log)?;
+        let compacted: Vec<u64> =
+            victims.iter().filter(|id| **id >= COMPACTED_ID_MIN).copied().collect();
+        Ok(wal.remove_compacted(&compacted)?)
+    }
+
     /// Looks at what there is; for the log that is one lock of the appender.
     fn look(&self, core: &Core) -> Result<(Vec<SegmentInfo>, BTreeMap<SegmentId, CompactedInfo>)> {
         let mut log = wal(core)?.segments();
@@ -162,15 +175,19 @@ pub(super) fn reader(core: &Core, id: SegmentId) -> Result<SegmentReader> {
     }
 }
 
-/// Installs a copy of a record, which has the number of the original in a higher segment; true if the index points at it now.
-fn install_copy(core: &Core, copy: &RecordRef<'_>, address: Address) -> bool {
+/// Installs a copy of a record, which has the number of the original in a higher segment.
+fn install_copy(core: &Core, copy: &RecordRef<'_>, address: Address) -> Installed {
     core.slots.with(address, |mounted| mounted.liveness.add(copy.footprint()));
-    let mut is_moved = false;
-    core.index.install(&[(*copy, address)], core, false, |_, outcome| {
-        is_moved = matches!(outcome, Installed::Inserted | Installed::Replaced { .. });
+    let mut installed = Installed::Stale;
+    let mut offered = *copy;
+    if planted(Bug::PutLostToRelocation) {
+        offered.seq = SeqNo::MAX;
+    }
+    core.index.install(&[(offered, address)], core, false, |_, outcome| {
+        installed = outcome;
         core.note_installed(copy, address, outcome);
     });
-    is_moved
+    installed
 }
 
 impl SegmentStore for Store {
@@ -268,9 +285,14 @@ impl SegmentStore for Store {
 
     fn publish(&self, outputs: &mut [Output], victims: &[SegmentId]) -> Result<()> {
         let core = self.core()?;
-        // DURABILITY: whatever made a record of a victim dead, before the victim does not count any more (rule 3).
-        core.sync()?;
+        if !planted(Bug::RetiredBeforeLogSync) {
+            // DURABILITY: whatever made a record of a victim dead, before the victim does not count any more (rule 3).
+            core.sync()?;
+        }
         let log = wal(&core)?.segments();
+        if planted(Bug::UnlinkedBeforeEdit) {
+            self.remove(&core, victims)?;
+        }
         let mut manifest = lock(&self.manifest);
         let is_new = |id: &SegmentId| {
             let state = manifest.state();
@@ -283,7 +305,9 @@ impl SegmentStore for Store {
             let retired = retired.map(SegmentInfo::retired).collect();
             let removed = victims.iter().filter(|id| **id >= COMPACTED_ID_MIN).copied().collect();
             let added = outputs.iter().filter_map(Output::info).collect();
-            manifest.commit(Edit::JobDone { added, retired, removed })?;
+            let edit = Edit::JobDone { added, retired, removed };
+            // Whether a failed edit is there is open, and the next one is refused: nothing can be reclaimed any more.
+            manifest.commit(edit).inspect_err(|error| core.note_failure(error))?;
         }
         outputs.iter_mut().for_each(|output| output.is_published = true);
         Ok(())
@@ -296,32 +320,25 @@ impl SegmentStore for Store {
             let is_it = copy.keyspace == record.keyspace && copy.key == record.key;
             is_it.then(|| install_copy(&core, copy, address))
         })?;
-        moved.flatten().ok_or_else(gone)
+        let outcome: Installed = moved.flatten().ok_or_else(gone)?;
+        let original = Address::from(record.token);
+        let is_replaced = matches!(outcome, Installed::Replaced { old, .. } if old == original);
+        if !is_replaced && core.met_unreadable() {
+            // It may stand beside the one that was found, and its slot is about to be given out again.
+            fate::take_out(&core, record)?;
+        }
+        Ok(matches!(outcome, Installed::Inserted | Installed::Replaced { .. }))
     }
 
     fn forget(&self, record: &Record<'_>) -> Result<()> {
         let core = self.core()?;
-        let address = Address::from(record.token);
-        let was = core.read_at(address, |found, _| found.tombstone)?;
-        if core.index.remove(record.keyspace, record.key, address) {
-            let counters = &core.counters;
-            let count = if was == Some(true) { &counters.tombstones } else { &counters.keys };
-            count.fetch_sub(1, Relaxed);
-        }
-        Ok(())
+        fate::take_out(&core, record)
     }
 
     fn retire(&self, victims: &[SegmentId]) -> Result<()> {
         let core = self.core()?;
-        let wal = wal(&core)?;
         self.leaving.empty(&core.slots, victims);
-        let in_log = wal.segments();
-        let in_log: Vec<u64> =
-            in_log.iter().map(|segment| segment.id).filter(|id| victims.contains(id)).collect();
-        wal.retire(&in_log)?;
-        let compacted: Vec<u64> =
-            victims.iter().filter(|id| **id >= COMPACTED_ID_MIN).copied().collect();
-        wal.remove_compacted(&compacted)?;
+        self.remove(&core, victims)?;
         self.older.retire(victims);
         for id in victims {
             self.liveness.retire(*id);
