@@ -98,6 +98,8 @@ pub(crate) struct Segment {
     chain: OnceLock<ChainFrame>,
     /// Where it ends, once it was left for the next: its successor says the same.
     sealed: OnceLock<Position>,
+    /// Set once it was found settled, which it stays.
+    settled: OnceLock<()>,
     compressed: CompressedSpans,
 }
 
@@ -123,6 +125,7 @@ impl Segment {
             last_seq: AtomicU64::new(0),
             chain: OnceLock::new(),
             sealed: OnceLock::new(),
+            settled: OnceLock::new(),
             compressed: CompressedSpans::new(),
         }
     }
@@ -163,6 +166,16 @@ impl Segment {
     /// Notes that the log goes on in another segment. The second time is at the same place.
     pub(crate) fn note_sealed(&self, end: Position) {
         let _ = self.sealed.set(end);
+    }
+
+    /// True once [`Segment::note_settled`] was called.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.settled.get().is_some()
+    }
+
+    /// Notes that every commit in it is durable and installed, and no more will come.
+    pub(crate) fn note_settled(&self) {
+        let _ = self.settled.set(());
     }
 
     #[inline]
