@@ -129,38 +129,6 @@ impl Db {
         self.core().check_open()?;
         Ok(self.core().segments())
     }
-
-    /// Rewrites the segments that are worth it, in this thread and at full speed, and gives their space back; what the
-    /// background does by itself in time. A segment that is being written is left for another if it holds garbage.
-    ///
-    /// # Errors
-    /// `Corruption` for a segment that cannot be read: it stays as it is. `StorageFull`, `Io` and `Closed` as for writes;
-    /// `Unsupported` in a build without compaction.
-    pub fn compact(&self) -> Result<CompactionReport> {
-        let core = self.core();
-        core.check_writable()?;
-        core.compaction.compact()
-    }
-
-    /// Rewrites these segments together, whatever is in them; false if one of them is not there or not complete.
-    ///
-    /// # Errors
-    /// As [`Db::compact`].
-    pub fn compact_segments(&self, segments: &[u64]) -> Result<bool> {
-        let core = self.core();
-        core.check_writable()?;
-        core.compaction.compact_segments(segments)
-    }
-
-    /// The segments that can be compacted at the moment.
-    ///
-    /// # Errors
-    /// As [`Db::compact`].
-    pub fn settled_segments(&self) -> Result<Vec<u64>> {
-        let core = self.core();
-        core.check_writable()?;
-        core.compaction.settled()
-    }
 }
 
 impl Core {
