@@ -113,10 +113,6 @@ impl DurableLog {
         match *self {}
     }
 
-    pub(crate) fn dir(&self) -> &Path {
-        match *self {}
-    }
-
     pub(crate) fn file_of(&self, _: u64) -> PathBuf {
         match *self {}
     }
