@@ -98,7 +98,7 @@ pub(crate) struct Segment {
     chain: OnceLock<ChainFrame>,
     /// Where it ends, once it was left for the next: its successor says the same.
     sealed: OnceLock<Position>,
-    /// Set once it was found settled, which it stays.
+    /// Set when it was found settled, which it stays.
     settled: OnceLock<()>,
     compressed: CompressedSpans,
 }
@@ -148,6 +148,14 @@ impl Segment {
         self.last_seq.load(Ordering::Relaxed)
     }
 
+    /// True if it is settled, or was found so before: the count behind `is_settled` may be busy for another segment by now.
+    pub(crate) fn is_settled(&self, is_settled: impl FnOnce() -> bool) -> bool {
+        if self.settled.get().is_none() && is_settled() {
+            let _ = self.settled.set(());
+        }
+        self.settled.get().is_some()
+    }
+
     /// The first frame of a segment of the log; `None` before it was begun.
     pub(crate) fn chain(&self) -> Option<&ChainFrame> {
         self.chain.get()
@@ -166,16 +174,6 @@ impl Segment {
     /// Notes that the log goes on in another segment. The second time is at the same place.
     pub(crate) fn note_sealed(&self, end: Position) {
         let _ = self.sealed.set(end);
-    }
-
-    /// True once [`Segment::note_settled`] was called.
-    pub(crate) fn is_settled(&self) -> bool {
-        self.settled.get().is_some()
-    }
-
-    /// Notes that every commit in it is durable and installed, and no more will come.
-    pub(crate) fn note_settled(&self) {
-        let _ = self.settled.set(());
     }
 
     #[inline]
