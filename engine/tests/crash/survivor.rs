@@ -195,15 +195,7 @@ impl Survivor {
         let point = begin + random.below(self.read_at - begin + 1);
         let sim = SimVfs::from_image(self.cut(point, random), random.next());
         let describe = |e| format!("after a power cut in recovery at {point}: {e}");
-        let sv = survive(sim, case);
-        if sv.is_err() && std::env::var("DBG").is_ok() {
-            for (at, op) in
-                self.sim.trace().ops().iter().enumerate().take(point + 1).skip(begin.max(0))
-            {
-                println!("{at:6} {op:?}");
-            }
-        }
-        let survivor = sv.map_err(describe)?;
+        let survivor = survive(sim, case).map_err(describe)?;
         if depth > 1 {
             survivor.crash_in_recovery(case, 0, depth - 1, random).map_err(describe)?;
         }
