@@ -2,7 +2,7 @@
 //!
 //! # Concurrency
 //! The list of segments is as a job found it at its last look. What came since holds newer commits, or copies of records that
-//! live; what went since is asked about in vain, which costs a job another try.
+//! live; what went since is asked about in vain, and the tombstone stays for now.
 
 use std::collections::HashMap;
 use std::ops::ControlFlow;
@@ -109,7 +109,8 @@ impl OlderPuts {
         if let Some(directory) = lock(&self.directories).get(&id) {
             return Ok(directory.clone());
         }
-        let reader = reader(core, id)?;
+        // Another job may have taken it away since the look: what it held is elsewhere, and nobody knows where.
+        let Ok(reader) = reader(core, id) else { return Ok(None) };
         let mut hashes = Vec::new();
         let read = reader.for_each_record(&mut |record| {
             hashes.push(core.index.hash(record.keyspace, record.key));
