@@ -20,7 +20,7 @@ use crate::error::{ClosedReason, Error, ErrorKind, Result};
 use crate::in_flight::InFlight;
 use crate::log::Log;
 use crate::options::Options;
-use crate::parts::{self, Clock, Compaction, Index};
+use crate::parts::{self, Clock, Compaction, Images, Index};
 use crate::pinned::Source;
 use crate::record::{Footprint, Rank, RecordRef, SeqNo};
 use crate::slots::{Mounted, SlotTable};
@@ -32,6 +32,7 @@ pub(crate) struct Core {
     pub(crate) index: Index,
     pub(crate) background: Background,
     pub(crate) compaction: Compaction,
+    pub(crate) images: Images,
     pub(crate) slots: SlotTable,
     /// Batches that are on their way into the index.
     pub(crate) in_flight: InFlight,
@@ -44,7 +45,7 @@ pub(crate) struct Core {
     /// True when a ticket was given out for a commit that may not be installed yet.
     pub(crate) unsettled: AtomicBool,
     closed: AtomicBool,
-    latch: OnceLock<Error>,
+    pub(crate) latch: OnceLock<Error>,
     /// True once a record could not be read while its successor was installed: it may stand beside it in the index.
     pub(crate) met_unreadable: AtomicBool,
 }
@@ -79,6 +80,7 @@ impl Core {
         index: Index,
         catalog: Catalog,
         compaction: Compaction,
+        images: Images,
         options: Options,
     ) -> Self {
         Core {
@@ -86,6 +88,7 @@ impl Core {
             index,
             background: Background::default(),
             compaction,
+            images,
             slots: SlotTable::new(),
             in_flight: InFlight::new(),
             catalog,
@@ -173,6 +176,7 @@ impl Core {
         }
         self.compaction.stop();
         self.background.stop();
+        self.images.write_last(self);
         self.log.close()?;
         // The log is whole; but after a failure outside it (of the manifest, say) nobody is told that all went well.
         match self.latch.get() {
@@ -194,9 +198,10 @@ impl Core {
         self.slots.address(record.location, |id, slot| self.mount(id, slot), count)
     }
 
-    fn mount(&self, id: u64, slot: u16) -> Result<Mounted> {
+    pub(crate) fn mount(&self, id: u64, slot: u16) -> Result<Mounted> {
         // What is known of the segment that stood there before.
         self.index.begin_slot(slot);
+        self.images.note_segment();
         self.compaction.notify();
         let liveness = self.compaction.liveness(id);
         self.log.segment(id).map(|segment| Mounted { segment, liveness })

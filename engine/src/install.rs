@@ -16,8 +16,8 @@
 //! # Failure
 //! A record that finds no slot latches the database: the index no longer follows the log.
 
-use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, OnceLock, Weak};
 
 use crate::address::Address;
@@ -36,6 +36,8 @@ pub(crate) type Offered<'a> = (RecordRef<'a>, Address);
 pub(crate) struct Installer {
     liveness: Liveness,
     replay: Mutex<ReplayTable>,
+    /// The database, while the end of the log is replayed into what an image gave.
+    tail: OnceLock<Tail>,
     /// The database, from the end of the replay on; weak, because it owns the log that owns this.
     core: OnceLock<Weak<Core>>,
 }
@@ -52,6 +54,29 @@ impl Installing<'_> {
     #[inline]
     pub(crate) fn apply<'r>(self, records: impl Iterator<Item = RecordRef<'r>>) {
         self.core.install(records, self.hash);
+    }
+}
+
+/// The end of the log on its way into an index that is filled already.
+struct Tail {
+    core: Weak<Core>,
+    /// Keyspaces that it has records of.
+    keyspaces: Mutex<BTreeSet<KeyspaceId>>,
+}
+
+impl Tail {
+    fn apply<'a>(&self, records: impl Iterator<Item = RecordRef<'a>>) {
+        let Some(core) = self.core.upgrade() else { return };
+        let mut keyspaces = lock(&self.keyspaces);
+        let mut last = None;
+        core.install(
+            records.inspect(|record| {
+                if last.replace(record.keyspace) != Some(record.keyspace) {
+                    keyspaces.insert(record.keyspace);
+                }
+            }),
+            None,
+        );
     }
 }
 
@@ -79,8 +104,28 @@ impl Installer {
                     core.install(records, None);
                 }
             }
-            None => lock(&self.replay).absorb(records, &self.liveness),
+            None => match self.tail.get() {
+                Some(tail) => tail.apply(records),
+                None => lock(&self.replay).absorb(records, &self.liveness),
+            },
         }
+    }
+
+    /// Goes on with the replay in the index of a database that an image filled. Returns a keyspace that has records and that
+    /// the database does not have.
+    ///
+    /// # Errors
+    /// What `replay` answers.
+    pub(crate) fn replay_tail(
+        &self,
+        core: &Arc<Core>,
+        replay: impl FnOnce() -> Result<()>,
+    ) -> Result<Option<KeyspaceId>> {
+        let tail = Tail { core: Arc::downgrade(core), keyspaces: Mutex::default() };
+        let tail = self.tail.get_or_init(|| tail);
+        replay()?;
+        let found = lock(&tail.keyspaces);
+        Ok(found.iter().copied().find(|id| !core.catalog.contains(*id)))
     }
 
     /// Ends the replay: from now on records go to this database, which first takes what was gathered.
@@ -157,13 +202,17 @@ impl Core {
     /// Offers records to the index: whole commits, in the order of the log. `hash` is that of the key of a single record,
     /// where it is known.
     #[inline]
-    fn install<'a>(&self, mut records: impl Iterator<Item = RecordRef<'a>>, hash: Option<u64>) {
+    pub(crate) fn install<'a>(
+        &self,
+        mut records: impl Iterator<Item = RecordRef<'a>>,
+        hash: Option<u64>,
+    ) {
         let Some(first) = records.next() else { return };
         match records.next() {
             None if !first.in_batch => self.install_single(&first, hash),
             second => self.install_all([first].into_iter().chain(second).chain(records)),
         }
-        if self.index.wants_work() {
+        if self.index.wants_work() || self.images.wants_work() {
             self.background.wake();
         }
     }
@@ -248,6 +297,7 @@ impl Core {
             Installed::Inserted => {}
             Installed::Replaced { old, was } => {
                 self.slots.with(old, |mounted| mounted.liveness.dead(was));
+                self.images.note_dead(old, was);
                 self.log.forget(|| self.slots.location(old));
             }
             Installed::Stale => {

@@ -18,7 +18,7 @@ use crate::error::Result;
 use crate::install::Installing;
 use crate::memory_log::MemoryLog;
 use crate::options::Durability;
-use crate::parts::{DurableLog, DurableSegment};
+use crate::parts::{DurableLog, DurableSegment, Loaded, OnDisk};
 use crate::pinned::Source;
 use crate::record::{KeyspaceId, RecordRef, SeqNo, Write};
 use crate::stats::{LogStats, OpenReport};
@@ -61,6 +61,9 @@ pub(crate) struct Opened {
     pub(crate) manifest: SharedManifest,
     pub(crate) keyspaces: BTreeMap<KeyspaceId, Arc<str>>,
     pub(crate) hash_seed: u64,
+    /// The images that there are, and the one that was loaded in place of a replay.
+    pub(crate) images: OnDisk,
+    pub(crate) image: Option<Loaded>,
     pub(crate) report: OpenReport,
 }
 

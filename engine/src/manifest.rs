@@ -63,7 +63,7 @@ pub(crate) struct Manifest {
     dir: PathBuf,
     vfs: Arc<dyn Vfs>,
     header: Header,
-    state: ManifestState,
+    pub(super) state: ManifestState,
     number: u64,
     file: Arc<dyn VfsFile>,
     /// Where the next edit goes, over the mark behind the last.

@@ -228,6 +228,10 @@ pub(crate) struct Options {
     pub(crate) index: IndexOptions,
     /// `None`: in the background where the build can.
     pub(crate) async_compaction: Option<bool>,
+    /// `None`: kept where the build can.
+    pub(crate) index_images: Option<bool>,
+    /// Bytes of log after which an image is written; for tests.
+    pub(crate) image_log_bytes_min: Option<u64>,
     /// Options of parts that no build has so far; [`Options::validate`] refuses them by name.
     pub(crate) write_back_cache: bool,
     pub(crate) cache_capacity_bytes: u64,
@@ -256,6 +260,8 @@ impl Default for Options {
             progress: None,
             index: IndexOptions::default(),
             async_compaction: None,
+            index_images: None,
+            image_log_bytes_min: None,
             write_back_cache: false,
             cache_capacity_bytes: 0,
             memory_budget_bytes: 0,
@@ -285,6 +291,7 @@ impl Options {
             }
         }
         parts::check_compaction(self)?;
+        parts::check_images(self)?;
         let absent = [
             ("write_back_cache", self.write_back_cache),
             ("cache_capacity", self.cache_capacity_bytes != 0),

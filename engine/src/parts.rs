@@ -9,6 +9,7 @@
 //! | index | `glue/index.rs` over `cortenkv-index`, `glue/locate.rs`, `glue/slot_cell.rs` | `parts/tree_index.rs`, a sorted map of whole keys; `parts/slot_cell.rs` |
 //! | key order | `glue/ordered.rs`, `owner.rs`, `dead.rs` (`ordered`) | `parts/no_order.rs` when `index` is on: scans answer `Unsupported` |
 //! | compaction | `glue/compaction.rs`, `glue/directory.rs` (`compaction` and `wal`) | `parts/no_compaction.rs`: files only grow |
+//! | images of the index | `glue/image.rs` (`ordered`, `compaction` and `wal`) | `parts/no_image.rs`: every open replays the log |
 //! | files of key runs | `glue/run_files.rs` (`ordered` and `wal`) | `parts/ram_runs.rs`, runs in memory; `parts/no_runs.rs`, none |
 //!
 //! The log in memory (`memory_log.rs`) is part of every build.
@@ -68,6 +69,13 @@ use cortenkv_index as grace;
 #[path = "parts/no_grace.rs"]
 mod grace;
 
+#[cfg(all(feature = "wal", feature = "ordered", feature = "compaction"))]
+#[path = "glue/image.rs"]
+mod image;
+#[cfg(not(all(feature = "wal", feature = "ordered", feature = "compaction")))]
+#[path = "parts/no_image.rs"]
+mod image;
+
 #[cfg(feature = "index")]
 #[path = "glue/locate.rs"]
 mod locate;
@@ -118,6 +126,12 @@ pub mod conformance;
 pub(crate) use clock::{Clock, SystemClock};
 pub(crate) use compaction::{Compaction, Liveness, SegmentLiveness, WorkerPool, check_compaction};
 pub(crate) use durable::{DurableLog, Manifest, Platform, open_durable};
+#[cfg_attr(
+    not(feature = "wal"),
+    expect(unused_imports, reason = "only a log on disk has images")
+)]
+pub(crate) use image::remove_unnamed as remove_unnamed_images;
+pub(crate) use image::{Images, Loaded, OnDisk, check_images};
 #[cfg(not(feature = "index"))]
 pub(crate) use index::KeyWalk;
 pub(crate) use index::{Index, pin, prefetch};

@@ -48,7 +48,7 @@ pub(crate) struct SlotTable {
 pub(crate) struct Book {
     pub(crate) assigned: HashMap<u64, u16>,
     /// Slots that were never given out start here.
-    unused: usize,
+    pub(crate) unused: usize,
     pub(crate) free: Vec<u16>,
     newest_id: u64,
 }
@@ -100,9 +100,7 @@ impl SlotTable {
         }
         let slot = book.take_slot()?;
         let mounted = mount(id, slot).inspect_err(|_| book.free.push(slot))?;
-        let page = self.pages[usize::from(slot) / PAGE_SLOTS]
-            .get_or_init(|| (0..PAGE_SLOTS).map(|_| SlotCell::empty()).collect());
-        page[usize::from(slot) % PAGE_SLOTS].set(Some(mounted));
+        self.put(slot, mounted);
         book.assigned.insert(id, slot);
         // Compaction asks for segments that nobody writes, and for its own, which have the highest numbers.
         if (book.newest_id..COMPACTED_ID_MIN).contains(&id) {
@@ -126,6 +124,13 @@ impl SlotTable {
     pub(crate) fn times_given_back(&self) -> u64 {
         // ORDERING: Acquire, see `give_back`.
         self.given_back.load(Acquire)
+    }
+
+    /// Puts a segment in a slot; the book is the caller's affair.
+    pub(crate) fn put(&self, slot: u16, mounted: Mounted) {
+        let page = self.pages[usize::from(slot) / PAGE_SLOTS]
+            .get_or_init(|| (0..PAGE_SLOTS).map(|_| SlotCell::empty()).collect());
+        page[usize::from(slot) % PAGE_SLOTS].set(Some(mounted));
     }
 
     /// Shows the segment that an address leads to. `None`: it was retired since the address was read, so look the key up

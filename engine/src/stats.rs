@@ -278,6 +278,12 @@ pub struct OpenReport {
     pub replay_ms: u64,
     /// Time for filling the index, in milliseconds.
     pub index_ms: u64,
+    /// Time for reading the image of the index, in milliseconds.
+    pub image_ms: u64,
+    /// Bytes of the image; 0 if there was none, or it was of no use.
+    pub image_bytes: u64,
+    /// Keys that the image gave, those of tombstones included.
+    pub image_keys: u64,
 }
 
 /// How far an opening has come; the listener is set by `Builder::progress`.

@@ -100,7 +100,7 @@ impl Core {
     }
 
     /// Waits until every commit that a ticket stands for is installed. The caller has the gate alone.
-    fn settle(&self) -> Result<()> {
+    pub(crate) fn settle(&self) -> Result<()> {
         // ORDERING: pairs with the store in `commit_async`, through the gate.
         if self.unsettled.load(Acquire) {
             // DURABILITY: not for durability; a sync returns only after its leader has installed what it covers.

@@ -93,7 +93,7 @@ pub use ordered::range::{KeyRange, prefix_end};
 #[cfg(feature = "ordered")]
 pub use ordered::run::{RamRuns, RunBytes, RunStore};
 #[cfg(feature = "ordered")]
-pub use ordered::runs::{RunsKeyspace, RunsOptions, RunsOrdered};
+pub use ordered::runs::{RunsKeyspace, RunsOptions, RunsOrdered, SavedPiece, SavedRun};
 #[cfg(feature = "ordered")]
 pub use ordered::stats::OrderStats;
 #[cfg(feature = "ordered")]

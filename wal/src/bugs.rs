@@ -87,6 +87,14 @@ bugs! {
     ManifestNotSynced = "manifest-not-synced",
     /// CURRENT names a manifest that is not durable yet.
     CurrentBeforeManifest = "current-before-manifest",
+    /// An image of the index covers a segment that the index did not point at when it was copied.
+    ImageCoversMoving = "image-covers-moving",
+    /// An image of the index counts before the log that it points at is durable.
+    ImageBeforeSync = "image-before-sync",
+    /// After an image is loaded, compacted segments that are newer are not looked at.
+    ImageOutputsForgotten = "image-outputs-forgotten",
+    /// After an image is loaded, tombstones in newer compacted segments are not looked at.
+    ImageTombstonesForgotten = "image-tombstones-forgotten",
     /// A put on a tombstone does not tell key order, so the key stays lost where a merge has dropped it.
     KeyDroppedByMerge = "key-dropped-by-merge",
     /// A scan trusts the place of a record that was replaced.

@@ -41,6 +41,7 @@ mod format;
 #[doc(hidden)]
 pub mod fuzzing;
 mod install;
+mod known;
 mod latch;
 mod leader;
 #[cfg(all(test, loom))]
@@ -67,6 +68,7 @@ pub use compacted::{
     COMPACTED_ID_MIN, CompactedBuilder, CompactedFile, CompactedReport, CompactedSegment,
 };
 pub use error::{ClosedReason, Error, ErrorKind, Result};
+pub use known::KnownSegment;
 pub use metrics::WalStats;
 pub use options::{
     Background, Damage, Durability, Progress, ProgressCallback, SEGMENT_BYTES_MAX,

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::clock::{Clock, SystemClock};
 use crate::error::{Error, ErrorKind, Result};
+use crate::known::KnownSegment;
 use crate::retire::{RetiredSegment, validate_retired};
 use crate::vfs::{OsVfs, Vfs};
 
@@ -129,6 +130,12 @@ pub struct WalOptions {
     /// Segments that were retired by [`Wal::retire`](crate::Wal::retire), as their owner has written down: recovery goes
     /// through them as if they were there and empty, and removes what a crash left of their files.
     pub retired: Vec<RetiredSegment>,
+    /// Segments whose records the owner has already: recovery takes them for intact up to these ends, reads no more of them
+    /// than their first frame, and does not replay them. What does not look as it is said to is scanned and replayed.
+    pub known: Vec<KnownSegment>,
+    /// Whether recovery offers the records to the handler, as it does unless this is off: then the owner asks for those of
+    /// each segment by [`Wal::replay`](crate::Wal::replay), once it can read others at the same time.
+    pub replay: bool,
     /// The file system.
     pub vfs: Arc<dyn Vfs>,
     /// The clocks.
@@ -184,6 +191,8 @@ impl Default for WalOptions {
             owner: [0; 16],
             owner_data: [0; 16],
             retired: Vec::new(),
+            known: Vec::new(),
+            replay: true,
             vfs: Arc::new(OsVfs::new()),
             clock: Arc::new(SystemClock),
             progress: None,
@@ -232,6 +241,10 @@ setters! {
     owner_data: [u8; 16],
     /// Sets [`WalOptions::retired`].
     retired: Vec<RetiredSegment>,
+    /// Sets [`WalOptions::known`].
+    known: Vec<KnownSegment>,
+    /// Sets [`WalOptions::replay`].
+    replay: bool,
     /// Sets [`WalOptions::vfs`].
     vfs: Arc<dyn Vfs>,
     /// Sets [`WalOptions::clock`].

@@ -17,6 +17,7 @@
 
 mod chain;
 mod files;
+mod known;
 mod plan;
 mod rebuild;
 mod scan;
@@ -137,7 +138,7 @@ pub(crate) fn recover(
         rebuild_time: rebuilt_at.saturating_sub(scanned),
         ..RecoveryReport::default()
     };
-    let segments = replay(&plan, &rebuilt, handler.as_ref(), &options, &mut report)?;
+    let segments = replay(&plan, &scans, &rebuilt, handler.as_ref(), &options, &mut report)?;
     report.replay_time = clock.monotonic().saturating_sub(rebuilt_at);
     report.files_removed = files.remove_leftovers(&space, &plan.kept, &plan.set_aside);
     let core = core(CoreParts { lock, options, handler, space, plan, rebuilt, segments })?;
@@ -158,7 +159,7 @@ fn gap_error(files: &Files, scans: &BTreeMap<u64, Scan>, gap: &Gap, chain: &Chai
             Error::corruption(&files.path(*id), u64::from(HEADER_BYTES), expected, "another place")
         }
         Gap::Behind { id } => {
-            let expected = format!("a segment behind {id:016x}, which was retired");
+            let expected = format!("a segment behind {id:016x}, which was sealed");
             Error::corruption(files.dir(), 0, expected, "none")
         }
         Gap::Missing { id } => Error::corruption(&files.path(*id), 0, expected, "no such file"),
@@ -173,9 +174,10 @@ fn forgotten(files: &Files, plan: &Plan, rebuilt: &Rebuilt) -> Vec<u64> {
     files.retired.range(..oldest).map(|(id, _)| *id).collect()
 }
 
-/// Offers every record to the handler, in log order.
+/// Offers every record to the handler that asks for it, in log order, and makes the table of segments.
 fn replay(
     plan: &Plan,
+    scans: &BTreeMap<u64, Scan>,
     rebuilt: &Rebuilt,
     handler: &dyn ReplayHandler,
     options: &WalOptions,
@@ -192,7 +194,10 @@ fn replay(
     for (segment, end) in kept.chain(new) {
         segment.advance(end.stored, segment.last_seq());
         let start = Position { stored: HEADER_BYTES, logical: HEADER_BYTES };
-        report.records += install_segment(segment, start, end.stored, handler)?;
+        let is_known = scans.get(&segment.id).is_some_and(|scan| scan.is_known);
+        if options.replay && !is_known {
+            report.records += install_segment(segment, start, end.stored, handler)?;
+        }
         table.insert(segment.id, Arc::clone(segment));
         bytes_done += u64::from(end.stored);
         if let Some(progress) = &options.progress {

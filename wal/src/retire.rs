@@ -19,7 +19,7 @@ use crate::sync::lock;
 use crate::wal::Wal;
 
 /// LIMIT: ids of the log are below 2^63.
-const ID_MAX: u64 = (1 << 63) - 1;
+pub(crate) const ID_MAX: u64 = (1 << 63) - 1;
 
 /// A segment of the log, as [`Wal::segments`] found it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,7 +46,7 @@ pub struct SegmentInfo {
     /// The segment before it, 0 for none, and its end.
     predecessor: (u64, Position),
     /// The oldest segment of the log.
-    oldest: u64,
+    pub(crate) oldest: u64,
 }
 
 impl SegmentInfo {

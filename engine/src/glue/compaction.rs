@@ -67,7 +67,7 @@ use store::Store;
 
 /// What is live in each segment.
 #[derive(Clone, Default)]
-pub(crate) struct Liveness(Arc<LivenessTable>);
+pub(crate) struct Liveness(pub(super) Arc<LivenessTable>);
 
 /// What is live in one segment; nothing is counted for a database in memory.
 #[derive(Clone)]

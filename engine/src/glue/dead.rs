@@ -42,14 +42,19 @@ impl DeadTable {
     #[cold]
     fn set_first(&self, address: Address) {
         let _making = lock(&self.making);
-        let (page, slot) = place(address.slot());
-        let page =
-            self.pages[page].get_or_init(|| (0..PAGE_SLOTS).map(|_| SlotCell::empty()).collect());
-        if page[slot].with(|bits| bits.set(address.offset_bytes())).is_none() {
+        let cell = self.cell_or_new(address.slot());
+        if cell.with(|bits| bits.set(address.offset_bytes())).is_none() {
             let bits = DeadBits::new(Address::SEGMENT_BYTES_MAX);
             bits.set(address.offset_bytes());
-            page[slot].set(Some(bits));
+            cell.set(Some(bits));
         }
+    }
+
+    /// The cell of a slot, made if it is the first of its page.
+    pub(super) fn cell_or_new(&self, slot: u16) -> &SlotCell<DeadBits> {
+        let (page, slot) = place(slot);
+        let new = || (0..PAGE_SLOTS).map(|_| SlotCell::empty()).collect();
+        &self.pages[page].get_or_init(new)[slot]
     }
 
     #[inline]

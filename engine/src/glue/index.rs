@@ -52,9 +52,9 @@ pub(super) enum Before {
 
 /// From the hash of a key to the address of its newest record; keys are compared in the log.
 pub(crate) struct Index {
-    hash_seed: u64,
+    pub(super) hash_seed: u64,
     pub(super) point: BucketPoint,
-    order: KeyOrder,
+    pub(super) order: KeyOrder,
 }
 
 impl Index {

@@ -65,7 +65,7 @@ pub(crate) struct ImageInfo {
     /// The image has every commit up to this one; the log is replayed from there.
     pub(crate) begin_seq: SeqNo,
     pub(crate) bytes: u64,
-    /// CRC32C of the file.
+    /// The checksum of the table of its blocks, which has theirs.
     pub(crate) checksum: u32,
 }
 

@@ -42,7 +42,7 @@ pub(crate) enum Gap {
     In { id: u64, offset: u32 },
     /// The first frame of a segment names an end of its predecessor where no frame ends.
     End { id: u64, predecessor: u64 },
-    /// The successor of a retired segment is not there.
+    /// The successor of a sealed segment is not there.
     Behind { id: u64 },
     /// A whole segment is not there.
     Missing { id: u64 },
@@ -91,8 +91,10 @@ pub(crate) fn choose(scans: &BTreeMap<u64, Scan>, retired: &Retired) -> (Chain, 
     } else if chain.durable > chain.last_seq {
         let end = chain.segments.last().map(|(id, end)| Gap::In { id: *id, offset: end.stored });
         broken.or(end).or(Some(Gap::Unknown))
-    } else if newest_retired.is_some() && scans.range(newest_id..).next().is_none() {
-        // Only sealed segments are retired, and their successor had a durable name by then.
+    } else if (newest_retired.is_some() || newest.is_some_and(|scan| scan.is_known))
+        && scans.range(newest_id + 1..).next().is_none()
+    {
+        // Only sealed segments are retired or known, and their successor had a durable name by then.
         Some(Gap::Behind { id: newest_id })
     } else {
         // A segment names its successor only after that one's name was durable.

@@ -10,10 +10,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::chain::Retired;
+use super::known::scan_known;
 use super::scan::{Scan, scan};
 use crate::bugs::{Bug, planted};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{CHAIN_FRAME_BYTES, HEADER_BYTES, HeaderFault, SegmentHeader, SegmentKind};
+use crate::known::KnownSegment;
 use crate::options::{Background, Damage, Progress, WalOptions};
 use crate::segment::{Data, Position, SEGMENT_SPAN, Segment, file_name, parse_name};
 use crate::space::Space;
@@ -186,12 +188,19 @@ impl Files {
             }
             _ => 1,
         };
+        let known: BTreeMap<u64, &KnownSegment> =
+            options.known.iter().map(|known| (known.id, known)).collect();
         let todo = Mutex::new(self.found.values().rev().collect::<Vec<_>>());
         let done = Mutex::new((BTreeMap::new(), 0_u64));
         let work = || {
             loop {
                 let Some(found) = lock(&todo).pop() else { return Ok(()) };
-                let mut scan = scan(&found.segment, found.file_bytes)?;
+                let known = known.get(&found.segment.id);
+                let known = known.map(|known| scan_known(&found.segment, found.file_bytes, known));
+                let mut scan = match known.transpose()?.flatten() {
+                    Some(scan) => scan,
+                    None => scan(&found.segment, found.file_bytes)?,
+                };
                 scan.built_end = found.built_end;
                 let end = scan.end.unwrap_or(Position { stored: 0, logical: 0 });
                 found.segment.advance(end.stored, scan.last_seq);

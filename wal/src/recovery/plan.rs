@@ -45,7 +45,7 @@ impl Plan {
     ) -> Result<Plan> {
         let mut plan = Plan::empty(files, scans, chain)?;
         let fold = FOLD_BYTES_MAX.min(space.nominal_bytes(0) / 4);
-        let boundary = boundary(files, chain);
+        let boundary = boundary(files, scans, chain);
         for (i, (id, end)) in chain.segments.iter().enumerate() {
             let Some(segment) = files.segment(*id) else {
                 plan.pass(files, *id);
@@ -53,6 +53,10 @@ impl Plan {
             };
             let durable = match boundary {
                 Some(boundary) if i < boundary => Some((*end, segment.last_seq())),
+                // Its owner has places in it, so it stays as it is.
+                Some(boundary) if i == boundary && is_known(scans, *id, *end) => {
+                    Some((*end, segment.last_seq()))
+                }
                 Some(boundary) if i == boundary => last_durable(segment, *end, chain.durable)
                     .filter(|(end, _)| end.stored - HEADER_BYTES > fold),
                 _ => None,
@@ -91,7 +95,7 @@ impl Plan {
                     scan.fault.is_none() && scan.islands.is_empty() && scan.end == Some(*end)
                 })
         });
-        let kept = boundary(files, chain).unwrap_or(0).min(whole.count());
+        let kept = boundary(files, scans, chain).unwrap_or(0).min(whole.count());
         for (id, end) in chain.segments.iter().take(kept) {
             match files.segment(*id) {
                 Some(segment) => plan.keep(segment, *end, segment.last_seq()),
@@ -195,11 +199,17 @@ impl Plan {
 }
 
 /// The newest segment with a durable commit: the sync that covered it covered everything before it.
-fn boundary(files: &Files, chain: &Chain) -> Option<usize> {
+fn boundary(files: &Files, scans: &BTreeMap<u64, Scan>, chain: &Chain) -> Option<usize> {
     chain.segments.iter().rposition(|(id, end)| match files.segment(*id) {
+        Some(_) if is_known(scans, *id, *end) => true,
         Some(segment) => last_durable(segment, *end, chain.durable).is_some(),
         None => files.retired.contains_key(id),
     })
+}
+
+/// True if the owner knows all of the segment up to this end: that is durable.
+fn is_known(scans: &BTreeMap<u64, Scan>, id: u64, end: Position) -> bool {
+    scans.get(&id).is_some_and(|scan| scan.is_known && scan.end == Some(end))
 }
 
 /// The end of the last commit of a segment that is known to be durable, and that commit.

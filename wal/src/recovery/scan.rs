@@ -45,6 +45,8 @@ pub(crate) struct Scan {
     pub(crate) built_end: u32,
     /// What stands at `end`, when it is not simply the end.
     pub(crate) fault: Option<FrameFault>,
+    /// It was not read: the owner knows it.
+    pub(crate) is_known: bool,
     /// Intact frames behind the fault.
     pub(crate) islands: Vec<Island>,
 }
@@ -55,7 +57,7 @@ impl Scan {
         self.islands.iter().map(|island| u64::from(island.end - island.start)).sum()
     }
 
-    fn note(&mut self, frame: &Frame<'_>) {
+    pub(super) fn note(&mut self, frame: &Frame<'_>) {
         self.seq_max = self.seq_max.max(frame.seq_shown());
         match frame {
             Frame::Mark(mark) => self.durable = self.durable.max(mark.durable_seq),

@@ -93,6 +93,8 @@ fn is_newest_of_all(core: &Core, record: &Record<'_>, address: Address) -> Resul
 pub(super) fn take_out(core: &Core, record: &Record<'_>) -> Result<()> {
     let address = Address::from(record.token);
     let was = core.read_at(address, |found, _| found.tombstone)?;
+    // An image begins when no entry is about to change.
+    let _shared = crate::sync::read(&core.gate);
     if core.index.remove(record.keyspace, record.key, address) {
         let counters = &core.counters;
         let count = if was == Some(true) { &counters.tombstones } else { &counters.keys };

@@ -59,7 +59,8 @@ impl Store {
 
     /// Gives out again the slots of retired segments that no reader can know of any more.
     pub(super) fn reuse_slots(&self) {
-        if let Some(core) = self.core.upgrade() {
+        // While shards are copied for an image, a slot means one segment.
+        if let Some(core) = self.core.upgrade().filter(|core| !core.images.is_copying()) {
             self.leaving.reuse(&core.slots);
         }
     }
@@ -304,7 +305,9 @@ impl SegmentStore for Store {
             let retired = log.iter().filter(|segment| victims.contains(&segment.id));
             let retired = retired.map(SegmentInfo::retired).collect();
             let removed = victims.iter().filter(|id| **id >= COMPACTED_ID_MIN).copied().collect();
-            let added = outputs.iter().filter_map(Output::info).collect();
+            let added: Vec<_> = outputs.iter().filter_map(Output::info).collect();
+            // Until the index points at them, no image may say that it has what is in them.
+            core.images.begin_moving(victims, added.iter().map(|segment| segment.id));
             let edit = Edit::JobDone { added, retired, removed };
             outputs.iter_mut().for_each(|output| output.may_be_published = true);
             // Whether a failed edit is there is open, and the next one is refused: nothing can be reclaimed any more.
@@ -318,6 +321,8 @@ impl SegmentStore for Store {
         let address = core.address_of(location_of(to.token))?;
         let moved = core.read_at(address, |copy, _| {
             let is_it = copy.keyspace == record.keyspace && copy.key == record.key;
+            // An image begins when no record is on its way.
+            let _shared = crate::sync::read(&core.gate);
             is_it.then(|| install_copy(&core, copy, address))
         })?;
         let outcome: Installed = moved.flatten().ok_or_else(gone)?;
@@ -343,6 +348,7 @@ impl SegmentStore for Store {
         for id in victims {
             self.liveness.retire(*id);
         }
+        core.images.end_moving(victims);
         Ok(())
     }
 }
