@@ -342,3 +342,53 @@ fn two_images_are_kept_and_nothing_else_stays() {
     assert_eq!((db.open_report().image_keys, checked(&db, "off")), (0, life.state.clone()));
     assert!(files(&life.sim.image(), "/CKPT-").is_empty());
 }
+
+// The copying of shards beside writers and compaction: what a kill leaves at any moment.
+#[test]
+fn images_that_were_copied_beside_writers_lose_nothing() {
+    let sim = SimVfs::new(11);
+    let open = |sim: &SimVfs, images: bool| {
+        let vfs: Arc<dyn Vfs> = Arc::new(sim.clone());
+        let builder =
+            Db::builder(DIR).durability(Durability::None).segment_bytes(64 << 10).vfs(vfs);
+        builder.image_log_bytes_min(64 << 10).index_images(images)
+    };
+    let db = open(&sim, true).build().unwrap();
+    let mut used = 0;
+    std::thread::scope(|scope| {
+        let stop = Arc::new(std::sync::atomic::AtomicBool::new(false));
+        for writer in 0..2 {
+            let (db, stop) = (db.clone(), Arc::clone(&stop));
+            scope.spawn(move || {
+                let mut random = Random(writer);
+                while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                    let n = random.below(3_000);
+                    match random.below(5) {
+                        0 => drop(db.delete(n.to_be_bytes()).unwrap()),
+                        _ => drop(db.put(n.to_be_bytes(), vec![n as u8; 60]).unwrap()),
+                    }
+                }
+            });
+        }
+        for round in 0..8 {
+            let target = db.stats().last_seq + 6_000;
+            while db.stats().last_seq < target {
+                std::thread::yield_now();
+            }
+            let left = sim.image();
+            let both = [true, false].map(|images| {
+                let sim = SimVfs::from_image(left.clone(), round);
+                let db = open(&sim, images).manual().build().unwrap();
+                let state = state_of(&db);
+                let report = db.verify().unwrap();
+                assert!(report.findings.is_empty(), "round {round}: {report:?}");
+                (state, db.stats().keys, db.open_report().image_keys)
+            });
+            assert_eq!(both[0].0, both[1].0, "round {round}");
+            assert_eq!(both[0].1, both[1].1, "round {round}");
+            used += u64::from(both[0].2 > 0);
+        }
+        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+    });
+    assert!(used > 3, "images were used {used} times");
+}

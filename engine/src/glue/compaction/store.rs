@@ -67,7 +67,8 @@ impl Store {
 
     fn core(&self) -> Result<Arc<Core>> {
         let core = self.core.upgrade().ok_or_else(|| Error::closed(ClosedReason::Clean))?;
-        core.check_writable()?;
+        // Not whether it is closed: a close waits for the job that is published.
+        core.latch.get().map_or(Ok(()), |cause| Err(cause.clone()))?;
         Ok(core)
     }
 
