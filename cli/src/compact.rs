@@ -51,7 +51,7 @@ struct Space {
 
 /// Runs the command.
 pub fn run(options: Options, quiet: bool) -> Result<()> {
-    let db = open::resting(&options.db, quiet)?;
+    let db = open::resting(&options.db, quiet, open::Look::default())?;
     let before = space(&db)?;
     let report = db.compact()?;
     let after = space(&db)?;

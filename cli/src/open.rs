@@ -51,9 +51,9 @@ pub fn open(path: &Path, quiet: bool, options: impl FnOnce(Builder) -> Builder) 
 ///
 /// # Errors
 /// As [`existing`], but for damage.
-pub fn verifiable(path: &Path, quiet: bool) -> Result<Result<Db, Error>> {
+pub fn verifiable(path: &Path, quiet: bool, how: Look) -> Result<Result<Db, Error>> {
     refuse_absent(path)?;
-    match build(path, quiet, at_rest) {
+    match build(path, quiet, |builder| how.apply(builder)) {
         Err(error) if !error.is_corruption() => Err(error.into()),
         opened => Ok(opened),
     }
@@ -63,12 +63,22 @@ pub fn verifiable(path: &Path, quiet: bool) -> Result<Result<Db, Error>> {
 ///
 /// # Errors
 /// As [`existing`].
-pub fn resting(path: &Path, quiet: bool) -> Result<Db> {
-    open(path, quiet, at_rest)
+pub fn resting(path: &Path, quiet: bool, how: Look) -> Result<Db> {
+    open(path, quiet, |builder| how.apply(builder))
 }
 
-fn at_rest(builder: Builder) -> Builder {
-    builder.async_compaction(false)
+/// How a command that only looks opens the database.
+#[derive(Debug, Clone, Copy, Default, clap::Args)]
+pub struct Look {
+    /// Touch no file and take no lock: a view of this moment, also while another process writes
+    #[arg(long)]
+    read_only: bool,
+}
+
+impl Look {
+    fn apply(self, builder: Builder) -> Builder {
+        builder.async_compaction(false).read_only(self.read_only)
+    }
 }
 
 /// Opens a database, and makes it where there is none.

@@ -27,6 +27,8 @@ pub struct Options {
     /// Directory of the database
     #[arg(value_name = "DB")]
     db: PathBuf,
+    #[command(flatten)]
+    look: open::Look,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -40,7 +42,7 @@ struct Shown {
 
 /// Runs the command.
 pub fn run(options: Options, quiet: bool) -> Result<()> {
-    let db = open::resting(&options.db, quiet)?;
+    let db = open::resting(&options.db, quiet, options.look)?;
     let segments = db.segments()?;
     db.close()?;
     let mut output = Output::stdout();

@@ -28,6 +28,8 @@ pub struct Options {
     /// Directory of the database
     #[arg(value_name = "DB")]
     db: PathBuf,
+    #[command(flatten)]
+    look: open::Look,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -53,7 +55,7 @@ struct Disk {
 
 /// Runs the command.
 pub fn run(options: Options, quiet: bool) -> Result<()> {
-    let db = open::existing(&options.db, quiet)?;
+    let db = open::resting(&options.db, quiet, options.look)?;
     let stats = db.stats();
     let disk = disk(&options.db)?;
     let mut output = Output::stdout();

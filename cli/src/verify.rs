@@ -36,6 +36,8 @@ pub struct Options {
     /// Directory of the database
     #[arg(value_name = "DB")]
     db: PathBuf,
+    #[command(flatten)]
+    look: open::Look,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -80,7 +82,7 @@ struct Problem {
 /// Runs the command.
 pub fn run(options: Options, quiet: bool) -> Result<()> {
     let mut report = Report { path: options.db.display().to_string(), ..Report::default() };
-    match open::verifiable(&options.db, quiet)? {
+    match open::verifiable(&options.db, quiet, options.look)? {
         Ok(db) => {
             report.opened = Some(db.open_report());
             report.take(verify(&db, quiet)?);

@@ -97,6 +97,10 @@ fn a_second_process_is_told_who_has_the_database() {
     });
     let refused = refused.expect("the holder was never named");
     assert_eq!((refused.code, refused.out.as_str()), (5, ""), "{refused:?}");
+    // Who only looks asks for no lock.
+    assert_eq!(corten.json(&["stats", "db", "--read-only", "--json"])["keys"], 1);
+    assert!(corten.ok(&["verify", "db", "--read-only"]).ends_with("db is intact\n"));
+    assert!(corten.ok(&["segments", "db", "--read-only"]).contains(".seg"));
     drop(holder.stdin.take());
     assert!(holder.wait().unwrap().success());
     assert_eq!(corten.ok(&["get", "db", "k"]), "v");

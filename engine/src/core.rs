@@ -155,6 +155,13 @@ impl Core {
         let _ = self.latch.set(Error::closed(ClosedReason::Panicked));
     }
 
+    /// Refuses writes from now on because the database was opened to be looked at.
+    pub(crate) fn refuse_writes(&self) {
+        let _ = self.latch.set(Error::unsupported(
+            "the database was opened read-only; open it without `read_only` to write",
+        ));
+    }
+
     /// Makes everything appended so far durable and visible.
     pub(crate) fn sync(&self) -> Result<SeqNo> {
         self.check_writable()?;
@@ -173,8 +180,8 @@ impl Core {
         self.log.close()?;
         // The log is whole; but after a failure outside it (of the manifest, say) nobody is told that all went well.
         match self.latch.get() {
-            Some(cause) => Err(cause.clone()),
-            None => Ok(()),
+            Some(cause) if !self.options.read_only => Err(cause.clone()),
+            _ => Ok(()),
         }
     }
 

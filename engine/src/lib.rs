@@ -1,6 +1,6 @@
 //! An embedded key-value store whose log is its only home of data.
 //!
-//! Values live in append-only segments; an index in memory knows where. Batches are atomic across keyspaces, scans go
+//! Values live in append-only segments, which are rewritten when they fill with garbage; an index in memory knows where. Batches are atomic across keyspaces, scans go
 //! both ways, entries may have a time to live, and every commit is as durable as it asks to be.
 //!
 //! ```no_run

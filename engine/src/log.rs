@@ -9,7 +9,7 @@
 //! [`Installer`]: crate::install::Installer
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::address::Location;
@@ -145,14 +145,6 @@ impl Log {
     /// commits are installed in their order.
     pub(crate) fn forgets_tombstones(&self) -> bool {
         matches!(self, Log::Memory(_))
-    }
-
-    /// The directory of a database on disk.
-    pub(crate) fn dir(&self) -> Option<&Path> {
-        match self {
-            Log::Memory(_) => None,
-            Log::Durable(log) => Some(log.dir()),
-        }
     }
 
     /// The file of a segment on disk.

@@ -101,6 +101,16 @@ impl Builder {
         self
     }
 
+    /// Opens a database only to look at it: a fixed view of this moment, also while another process writes. No file is created,
+    /// changed, removed or locked; writes answer `Unsupported`, and no thread is started. What an opening repairs
+    /// (a torn end, say) is repaired in memory: it takes memory for what a crash left behind the last mark.
+    ///
+    /// If the owner removes files meanwhile, the opening begins anew, up to 10 times. A database in memory is not affected.
+    pub fn read_only(mut self, read_only: bool) -> Self {
+        self.options.read_only = read_only;
+        self
+    }
+
     /// Whether every read verifies the checksum of the record, as it does unless set: about 20 ns for a small record. With
     /// `false` damage that a disk or memory did after the opening can come out as a wrong value.
     pub fn verify_reads(mut self, verify: bool) -> Self {
@@ -204,6 +214,7 @@ impl Builder {
         }
         self.options.validate()?;
         match self.dir {
+            Some(dir) if self.options.read_only => open_read_only(&dir, self.options),
             Some(dir) => open_on_disk(&dir, self.options),
             None => open_in_memory(self.options),
         }
@@ -261,6 +272,15 @@ fn open_on_disk(dir: &Path, options: Options) -> Result<Db> {
     let db = go_live(core, &installer, report)?;
     // An index that could not take every record would answer "not there" for the rest.
     db.core().check_writable()?;
+    Ok(db)
+}
+
+fn open_read_only(dir: &Path, options: Options) -> Result<Db> {
+    let platform = options.platform.clone();
+    let db = platform.with_view(dir, |platform| {
+        open_on_disk(dir, Options { platform, manual: true, ..options.clone() })
+    })?;
+    db.core().refuse_writes();
     Ok(db)
 }
 

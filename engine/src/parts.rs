@@ -32,6 +32,9 @@ mod manifest;
 #[cfg(feature = "wal")]
 #[path = "glue/segment.rs"]
 mod segment;
+#[cfg(feature = "wal")]
+#[path = "glue/view.rs"]
+mod view;
 #[cfg(not(feature = "wal"))]
 use durable as segment;
 

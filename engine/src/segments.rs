@@ -1,4 +1,4 @@
-//! The segments of a database as figures: what each file holds, and how much of that lives.
+//! The segments of a database: what each file holds and how much of that lives, and their compaction by hand.
 
 use crate::core::Core;
 use crate::db::Db;

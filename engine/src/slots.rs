@@ -9,8 +9,8 @@
 //! it shows stays readable until it returns. Assigning and retiring slots takes a mutex, once per segment.
 
 use std::collections::HashMap;
-use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::{Acquire, Release};
+use std::sync::atomic::{AtomicU64, AtomicUsize};
 use std::sync::{Mutex, OnceLock};
 
 use crate::address::{Address, Location, SLOTS_MAX};
@@ -20,6 +20,9 @@ use crate::parts::{SegmentLiveness, SlotCell};
 use crate::sync::lock;
 
 const PAGE_SLOTS: usize = 256;
+
+/// Ids of compacted segments start here.
+const COMPACTED_ID_MIN: u64 = 1 << 63;
 
 /// One page of the table.
 type Page = Box<[SlotCell<Mounted>]>;
@@ -34,8 +37,10 @@ pub(crate) struct Mounted {
 /// Which segment stands in which slot.
 pub(crate) struct SlotTable {
     pages: Box<[OnceLock<Page>]>,
-    /// The slot assigned last: nearly every record that is installed lies in its segment.
+    /// The slot of the newest segment of the log: nearly every record that is installed lies in it.
     newest: AtomicUsize,
+    /// How often slots were given back.
+    given_back: AtomicU64,
     pub(crate) book: Mutex<Book>,
 }
 
@@ -45,12 +50,18 @@ pub(crate) struct Book {
     /// Slots that were never given out start here.
     pub(crate) unused: usize,
     pub(crate) free: Vec<u16>,
+    newest_id: u64,
 }
 
 impl SlotTable {
     pub(crate) fn new() -> Self {
         let pages = (0..SLOTS_MAX / PAGE_SLOTS).map(|_| OnceLock::new()).collect();
-        SlotTable { pages, newest: AtomicUsize::new(0), book: Mutex::default() }
+        SlotTable {
+            pages,
+            newest: AtomicUsize::new(0),
+            given_back: AtomicU64::new(0),
+            book: Mutex::default(),
+        }
     }
 
     /// The address of a location; a segment seen for the first time is mounted in a slot. `note` is shown the segment.
@@ -91,9 +102,28 @@ impl SlotTable {
         let mounted = mount(id, slot).inspect_err(|_| book.free.push(slot))?;
         self.put(slot, mounted);
         book.assigned.insert(id, slot);
-        // ORDERING: Release, pairs with the load in `address`.
-        self.newest.store(usize::from(slot), Release);
+        // Compaction asks for segments that nobody writes, and for its own, which have the highest numbers.
+        if (book.newest_id..COMPACTED_ID_MIN).contains(&id) {
+            book.newest_id = id;
+            // ORDERING: Release, pairs with the load in `address`.
+            self.newest.store(usize::from(slot), Release);
+        }
         Ok(slot)
+    }
+
+    /// Takes slots back that no reader can know of any more.
+    pub(crate) fn give_back(&self, slots: impl IntoIterator<Item = u16>) {
+        // ORDERING: Release, pairs with the load in `times_given_back`, and precedes that another segment gets one of them.
+        self.given_back.fetch_add(1, Release);
+        lock(&self.book).free.extend(slots);
+    }
+
+    /// While this stays what it was, an address leads to the segment that it led to, or to nothing: for whoever keeps
+    /// addresses without a pin, and asks under one.
+    #[inline]
+    pub(crate) fn times_given_back(&self) -> u64 {
+        // ORDERING: Acquire, see `give_back`.
+        self.given_back.load(Acquire)
     }
 
     /// Puts a segment in a slot; the book is the caller's affair.

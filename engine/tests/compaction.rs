@@ -163,3 +163,35 @@ fn settle(db: &Db) {
     db.sync().unwrap();
     while db.step().unwrap() && !db.settled_segments().unwrap().is_empty() {}
 }
+
+// A scan keeps addresses between two entries. Once its slot has another segment, one may lead to a record of the same key that
+// nobody is to see yet.
+#[test]
+fn a_scan_that_rests_shows_nothing_of_a_segment_that_took_a_slot_since() {
+    let root = tempfile::tempdir().unwrap();
+    let db = builder(&root.path().join("db")).durability(Durability::group()).build().unwrap();
+    let at_once = || PutOptions::new().durability(Durability::None);
+    let put = |key: &str| db.put_with(key, [1; 100], at_once()).unwrap();
+    put("a");
+    put("b");
+    for _ in 0..50 {
+        put("a");
+    }
+    // Key order knows places of records only once it was loaded.
+    db.close().unwrap();
+    drop(db);
+    let db = builder(&root.path().join("db")).durability(Durability::group()).build().unwrap();
+    let mut scan = db.iter();
+    assert_eq!(scan.next().unwrap().unwrap().0, "a");
+    assert!(db.compact().unwrap().segments_retired > 0);
+    while db.step().unwrap() {}
+    // These stand where `a` and `b` stood, in another segment in the same slot.
+    db.put_with("a", [1; 100], at_once()).unwrap();
+    let mut batch = db.batch();
+    batch.put(&db, "b", [2; 100]);
+    let pending = batch.commit_async().unwrap();
+    assert_eq!(db.get("b").unwrap().unwrap()[..], [1; 100]);
+    assert_eq!(scan.next().unwrap().unwrap().1[..], [1; 100]);
+    pending.wait().unwrap();
+    assert_eq!(db.get("b").unwrap().unwrap()[..], [2; 100]);
+}

@@ -261,10 +261,12 @@ impl Moment {
         let sealed = segment.sealed().filter(|_| segment.id < self.active.0);
         let end = sealed.unwrap_or(if is_active { self.active.1 } else { start });
         let last_seq = segment.last_seq();
-        let settled = sealed.is_some()
-            && segment.id < self.published
-            && last_seq <= self.durable
-            && core.uninstalled.is_idle(segment.id);
+        let settled = segment.is_settled(|| {
+            sealed.is_some()
+                && segment.id < self.published
+                && last_seq <= self.durable
+                && core.uninstalled.is_idle(segment.id)
+        });
         let reserved = segment.reserved.load(Ordering::Relaxed);
         let (predecessor, seq_before) = match segment.chain() {
             Some(chain) => {

@@ -98,6 +98,8 @@ pub(crate) struct Segment {
     chain: OnceLock<ChainFrame>,
     /// Where it ends, once it was left for the next: its successor says the same.
     sealed: OnceLock<Position>,
+    /// Set when it was found settled, which it stays.
+    settled: OnceLock<()>,
     compressed: CompressedSpans,
 }
 
@@ -123,6 +125,7 @@ impl Segment {
             last_seq: AtomicU64::new(0),
             chain: OnceLock::new(),
             sealed: OnceLock::new(),
+            settled: OnceLock::new(),
             compressed: CompressedSpans::new(),
         }
     }
@@ -143,6 +146,14 @@ impl Segment {
 
     pub(crate) fn last_seq(&self) -> SeqNo {
         self.last_seq.load(Ordering::Relaxed)
+    }
+
+    /// True if it is settled, or was found so before: the count behind `is_settled` may be busy for another segment by now.
+    pub(crate) fn is_settled(&self, is_settled: impl FnOnce() -> bool) -> bool {
+        if self.settled.get().is_none() && is_settled() {
+            let _ = self.settled.set(());
+        }
+        self.settled.get().is_some()
     }
 
     /// The first frame of a segment of the log; `None` before it was begun.

@@ -1,6 +1,6 @@
 //! Segments that their owner knows: an open neither scans nor replays them, keeps them where they are, and takes nothing for
 //! granted that their files contradict.
-#![expect(clippy::disallowed_methods, reason = "files are damaged behind the back of the log")]
+#![expect(clippy::disallowed_methods, reason = "a test spoils files from outside")]
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -414,3 +414,22 @@ fn a_walk_shows_what_was_committed_however_the_segment_is_stored() {
         assert_eq!(walk(&wal, 7).len(), 7);
     }
 }
+
+// Segments share the counts of commits that are on their way: a busy one does not make another unsettled again.
+#[test]
+fn a_segment_stays_settled_while_a_commit_is_on_its_way_elsewhere() {
+    let sim = SimVfs::new(SEED);
+    let (wal, _, _) = open(options(&sim)).unwrap();
+    let settled = |id: u64| wal.segments().iter().any(|info| info.id == id && info.settled);
+    wal.append(&put("first", b"1")).unwrap();
+    wal.seal_active().unwrap();
+    wal.sync().unwrap();
+    assert!(settled(1));
+    let batch = put("key", b"value");
+    for _ in 0..100 {
+        let mut seen = false;
+        wal.append_installing(&batch, Durability::None, |_| seen = settled(1)).unwrap();
+        assert!(seen);
+        wal.seal_active().unwrap();
+    }
+}

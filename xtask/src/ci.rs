@@ -31,7 +31,7 @@ const STEPS: &[Step] = &[
     step("deny", 10, deny::run),
     step("test", 280, test::run),
     step("features", 45, |workspace| features::run(workspace, &features::Options { all: false })),
-    step("crash", 260, |workspace| crash::run(workspace, &crash::Options::default())),
+    step("crash", 310, |workspace| crash::run(workspace, &crash::Options::default())),
     step("crash --bugs", 110, |workspace| {
         crash::run(workspace, &crash::Options { bugs: true, ..Default::default() })
     }),
@@ -47,7 +47,7 @@ const STEPS: &[Step] = &[
         };
         fuzz::run(workspace, &options)
     }),
-    reserve("reserve", 60),
+    reserve("reserve", 10),
 ];
 
 const fn step(name: &'static str, budget_seconds: u32, run: fn(&Workspace) -> Result<()>) -> Step {

@@ -35,6 +35,7 @@ use cortenkv_compaction::{
 use crate::catalog::SharedManifest;
 use crate::core::Core;
 use crate::error::{Error, ErrorKind, Result};
+use crate::log::Log;
 use crate::options::{Compression, Options};
 use crate::record::Footprint;
 use crate::segments::{SegmentFigures, SegmentReport, SegmentState};
@@ -348,8 +349,11 @@ fn background(
         }
     };
     let pool = pool_of(&core.options);
-    let name = core.log.dir().map(|dir| dir.display().to_string());
-    let queue = pool.0.open(&name.unwrap_or_default(), told).map_err(|e| {
+    let name = match &core.log {
+        Log::Durable(log) => log.wal.dir().display().to_string(),
+        Log::Memory(_) => String::new(),
+    };
+    let queue = pool.0.open(&name, told).map_err(|e| {
         Error::with_source(ErrorKind::Io, "cannot start a thread for compaction", e)
     })?;
     queue.submit(Kind::Compaction, scheduler.compactor());

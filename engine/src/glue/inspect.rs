@@ -7,7 +7,7 @@
 
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Mutex;
 
 use cortenkv_wal::vfs::FileKind;
@@ -42,10 +42,6 @@ impl DurableLog {
         let mut reports: Vec<SegmentReport> = of_log.iter().map(of_the_log).collect();
         reports.extend(manifest().state().compacted.values().map(of_compaction));
         reports
-    }
-
-    pub(crate) fn dir(&self) -> &Path {
-        self.wal.dir()
     }
 
     /// The path of a segment.

@@ -42,8 +42,8 @@ thread_local! {
 #[derive(Debug, Clone)]
 pub(crate) struct Platform {
     pub(crate) vfs: Arc<dyn Vfs>,
-    tail: TailKind,
-    window_bytes: u64,
+    pub(super) tail: TailKind,
+    pub(super) window_bytes: u64,
 }
 
 impl Default for Platform {

@@ -20,7 +20,7 @@ pub(crate) struct SegmentLiveness(());
 
 /// Threads that do the background work of several databases, which this build cannot have.
 #[derive(Debug, Clone)]
-pub enum WorkerPool {}
+pub struct WorkerPool(());
 
 impl WorkerPool {
     /// A pool of threads.
@@ -41,12 +41,12 @@ impl WorkerPool {
 
     /// Does one step; there is none to do.
     pub fn step(&self) -> bool {
-        match *self {}
+        false
     }
 
     /// The figures of the pool.
     pub fn stats(&self) -> PoolStats {
-        match *self {}
+        PoolStats::default()
     }
 }
 

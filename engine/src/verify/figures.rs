@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use super::{Finding, FindingKind, Verifier};
 use crate::log::Log;
-use crate::segments::SegmentReport;
+use crate::segments::{SegmentFigures, SegmentReport};
 
 impl Verifier<'_> {
     /// Compares the counters of the database and of each segment. Nothing was written since they were counted anew.
@@ -25,7 +25,7 @@ impl Verifier<'_> {
             if let Some(counted) = segment.figures.filter(|counted| *counted != found) {
                 self.note_figures(
                     Some(segment.id),
-                    format!("the segment is counted as {counted:?}; it has {found:?}"),
+                    format!("counted are {}; there are {}", words(&counted), words(&found)),
                 );
             }
         }
@@ -54,4 +54,13 @@ impl Verifier<'_> {
             Err(error) => self.note_error(&error),
         }
     }
+}
+
+fn words(figures: &SegmentFigures) -> String {
+    let SegmentFigures { records, record_bytes, live_records, live_bytes, live_tombstones } =
+        figures;
+    format!(
+        "{records} records of {record_bytes} bytes, {live_records} of {live_bytes} bytes live, {live_tombstones} of them \
+         tombstones"
+    )
 }

@@ -86,7 +86,7 @@ impl Survivor {
 
     /// S4: three more commits and a flush or a compaction, a power cut, and everything must be there; numbers only grow. I4
     pub fn lives_on(&self, case: Case<'_>, random: &mut Random) -> Result<(), String> {
-        let compacts = cfg!(feature = "compaction") && random.percent(50);
+        let compacts = cfg!(feature = "compaction") && random.percent(30);
         let end = if compacts { "compaction" } else { "flush" };
         let describe = |e: String| format!("after open, three commits, {end}, power cut: {e}");
         let mut wanted = self.observed.clone();
@@ -107,33 +107,6 @@ impl Survivor {
         let image = self.cut(self.sim.point(), random);
         let now_ms = case.promise.now_ms;
         let db = survive_exactly(image, case.setup, now_ms, &wanted, random.next());
-        if db.is_err() && std::env::var("DBG").is_ok() {
-            for (at, op) in self.sim.trace().ops().iter().enumerate() {
-                println!("{at:6} {op:?}");
-            }
-            println!("settled {:?}", self.db.settled_segments());
-            for v in CrashVariant::STANDARD {
-                let t = self.sim.trace();
-                let im = t.crash_image(DiskModel::Posix, t.len(), v, 1);
-                println!(
-                    "{at:6} O {v:?}: {:?}",
-                    im.paths()
-                        .map(|p| (p.file_name().unwrap().to_owned(), im.read(p).map(|b| b.len())))
-                        .collect::<Vec<_>>(),
-                    at = 0
-                );
-                let sim = case.setup.on(SimVfs::from_image(im, 3));
-                let clock = Arc::new(ManualClock::at_wall_ms(now_ms));
-                let d = case.setup.open(Arc::new(sim), &clock).unwrap();
-                println!(
-                    "{at:6} O {v:?} {:?} {:?} {:?}",
-                    d.open_report(),
-                    observe(&d).unwrap().difference(&wanted),
-                    d.stats().compaction,
-                    at = 0
-                );
-            }
-        }
         let db = db.map_err(describe)?;
         let seq = db.put(b"k1", b"once more").map_err(|e| describe(e.to_string()))?;
         if seq <= seq_max {
@@ -195,15 +168,7 @@ impl Survivor {
         let point = begin + random.below(self.read_at - begin + 1);
         let sim = SimVfs::from_image(self.cut(point, random), random.next());
         let describe = |e| format!("after a power cut in recovery at {point}: {e}");
-        let sv = survive(sim, case);
-        if sv.is_err() && std::env::var("DBG").is_ok() {
-            for (at, op) in
-                self.sim.trace().ops().iter().enumerate().take(point + 1).skip(begin.max(0))
-            {
-                println!("{at:6} {op:?}");
-            }
-        }
-        let survivor = sv.map_err(describe)?;
+        let survivor = survive(sim, case).map_err(describe)?;
         if depth > 1 {
             survivor.crash_in_recovery(case, 0, depth - 1, random).map_err(describe)?;
         }

@@ -2,7 +2,7 @@
 //!
 //! # Concurrency
 //! The list of segments is as a job found it at its last look. What came since holds newer commits, or copies of records that
-//! live; what went since is asked about in vain, which costs a job another try.
+//! live; what went since is asked about in vain, and the tombstone stays for now.
 
 use std::collections::HashMap;
 use std::ops::ControlFlow;
@@ -33,8 +33,10 @@ pub(super) struct Source {
 #[derive(Default)]
 pub(super) struct OlderPuts {
     sources: Mutex<Vec<Source>>,
-    /// Of the segments that were asked about so far.
-    directories: Mutex<HashMap<SegmentId, Arc<KeyDirectory>>>,
+    /// Of the segments that were asked about so far; nothing for one that could not be written since the last look.
+    directories: Mutex<HashMap<SegmentId, Option<Arc<KeyDirectory>>>>,
+    /// Held while one is written: several jobs may ask for it.
+    writing: Mutex<()>,
     /// Which segment keeps a tombstone from being forgotten, by its address.
     blockers: Mutex<HashMap<Address, SegmentId>>,
 }
@@ -48,6 +50,7 @@ impl OlderPuts {
 
     /// Takes note of the segments that there are.
     pub(super) fn look(&self, sources: impl Iterator<Item = Source>) {
+        lock(&self.directories).retain(|_, directory| directory.is_some());
         *lock(&self.sources) = sources.collect();
     }
 
@@ -86,7 +89,9 @@ impl OlderPuts {
             sources.iter().filter(is_older).copied().collect()
         };
         for source in older {
-            if !source.is_sealed || self.directory(core, source.id)?.may_hold(hash) {
+            let may_hold = !source.is_sealed
+                || self.directory(core, source.id)?.is_none_or(|keys| keys.may_hold(hash));
+            if may_hold {
                 lock(&self.blockers).insert(address, source.id);
                 return Ok(true);
             }
@@ -94,23 +99,27 @@ impl OlderPuts {
         Ok(false)
     }
 
-    /// The directory of a segment, which is written when it is asked for first.
-    fn directory(&self, core: &Core, id: SegmentId) -> Result<Arc<KeyDirectory>> {
+    /// The directory of a segment, which is written when it is asked for first; nothing if that fails, so that a full disk or
+    /// a damaged segment keeps tombstones, not jobs.
+    fn directory(&self, core: &Core, id: SegmentId) -> Result<Option<Arc<KeyDirectory>>> {
         if let Some(directory) = lock(&self.directories).get(&id) {
-            return Ok(Arc::clone(directory));
+            return Ok(directory.clone());
         }
+        let _writing = lock(&self.writing);
+        if let Some(directory) = lock(&self.directories).get(&id) {
+            return Ok(directory.clone());
+        }
+        // Another job may have taken it away since the look: what it held is elsewhere, and nobody knows where.
+        let Ok(reader) = reader(core, id) else { return Ok(None) };
         let mut hashes = Vec::new();
-        reader(core, id)?.for_each_record(&mut |record| {
+        let read = reader.for_each_record(&mut |record| {
             hashes.push(core.index.hash(record.keyspace, record.key));
             ControlFlow::Continue(())
-        })?;
+        });
         let (vfs, dir) = (&core.options.platform.vfs, wal(core)?.dir());
-        let written = KeyDirectory::write(vfs, dir, id, hashes.into_iter());
-        let written = written.map_err(|e| {
-            cortenkv_wal::Error::io(format!("cannot write the keys of segment {id:016x}"), e)
-        })?;
-        let directory = Arc::new(written);
-        lock(&self.directories).insert(id, Arc::clone(&directory));
+        let written = read.map(|_| KeyDirectory::write(vfs, dir, id, hashes.into_iter()));
+        let directory = written.ok().and_then(|written| written.ok()).map(Arc::new);
+        lock(&self.directories).insert(id, directory.clone());
         Ok(directory)
     }
 }

@@ -1,14 +1,13 @@
 //! A segment that a job writes, and the words that it is noted in.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use cortenkv_compaction::{AgeClass, LivenessTable, Origin, SegmentId, Stream};
-use cortenkv_wal::{
-    COMPACTED_ID_MIN, CompactedBuilder, CompactedSegment, RecordKind, RecordRef, Wal,
-};
+use cortenkv_wal::{COMPACTED_ID_MIN, CompactedBuilder, CompactedSegment, RecordKind, RecordRef};
 
-use super::store::gone;
+use super::store::{gone, wal};
 use crate::address::Location;
+use crate::core::Core;
 use crate::error::Result;
 use crate::parts::inspect::LARGE;
 use crate::parts::manifest::edit::CompactedInfo;
@@ -18,7 +17,8 @@ use crate::record::SeqNo;
 const OFFSET_BITS: u32 = 23;
 const OFFSET_UNIT_BYTES: u32 = 8;
 
-/// See above. Dropped before it is published it leaves nothing behind, but for a file that the next opening removes.
+/// See above. Dropped before it was to be published it leaves nothing behind; while that is open, the next opening removes its
+/// file unless the manifest names it.
 pub(super) struct Output {
     pub(super) id: SegmentId,
     builder: Option<CompactedBuilder>,
@@ -27,18 +27,20 @@ pub(super) struct Output {
     tombstones: u64,
     seq_min: SeqNo,
     seq_max: SeqNo,
-    pub(super) is_published: bool,
+    /// The manifest may name it.
+    pub(super) may_be_published: bool,
+    core: Weak<Core>,
     liveness: Arc<LivenessTable>,
 }
 
 impl Output {
     pub(super) fn create(
-        wal: &Wal,
+        core: &Arc<Core>,
         id: SegmentId,
         stream: Stream,
         liveness: &Arc<LivenessTable>,
     ) -> Result<Output> {
-        let builder = CompactedBuilder::create(wal, id)?;
+        let builder = CompactedBuilder::create(wal(core)?, id)?;
         liveness.create(id, Origin::default());
         Ok(Output {
             id,
@@ -48,7 +50,8 @@ impl Output {
             tombstones: 0,
             seq_min: SeqNo::MAX,
             seq_max: 0,
-            is_published: false,
+            may_be_published: false,
+            core: Arc::downgrade(core),
             liveness: Arc::clone(liveness),
         })
     }
@@ -90,8 +93,16 @@ impl Output {
 
 impl Drop for Output {
     fn drop(&mut self) {
-        if !self.is_published {
-            self.liveness.retire(self.id);
+        if self.may_be_published {
+            return;
+        }
+        self.liveness.retire(self.id);
+        if self.sealed.is_some()
+            && let Some(core) = self.core.upgrade()
+            && let Ok(wal) = wal(&core)
+        {
+            // On a full disk it must not keep the space that is missing. Where this fails, the next opening removes it.
+            let _ = wal.remove_compacted(&[self.id]);
         }
     }
 }

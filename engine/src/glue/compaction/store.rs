@@ -255,7 +255,7 @@ impl SegmentStore for Store {
     fn create(&self, stream: Stream, _created: u64) -> Result<Output> {
         let core = self.core()?;
         let id = lock(&self.manifest).next_compacted_id();
-        Output::create(wal(&core)?, id, stream, &self.liveness)
+        Output::create(&core, id, stream, &self.liveness)
     }
 
     fn id(&self, output: &Output) -> SegmentId {
@@ -310,10 +310,10 @@ impl SegmentStore for Store {
             // Until the index points at them, no image may say that it has what is in them.
             core.images.begin_moving(victims, added.iter().map(|segment| segment.id));
             let edit = Edit::JobDone { added, retired, removed };
+            outputs.iter_mut().for_each(|output| output.may_be_published = true);
             // Whether a failed edit is there is open, and the next one is refused: nothing can be reclaimed any more.
             manifest.commit(edit).inspect_err(|error| core.note_failure(error))?;
         }
-        outputs.iter_mut().for_each(|output| output.is_published = true);
         Ok(())
     }
 
