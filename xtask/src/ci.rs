@@ -31,8 +31,8 @@ const STEPS: &[Step] = &[
     step("deny", 10, deny::run),
     step("test", 280, test::run),
     step("features", 45, |workspace| features::run(workspace, &features::Options { all: false })),
-    step("crash", 310, |workspace| crash::run(workspace, &crash::Options::default())),
-    step("crash --bugs", 110, |workspace| {
+    step("crash", 230, |workspace| crash::run(workspace, &crash::Options::default())),
+    step("crash --bugs", 150, |workspace| {
         crash::run(workspace, &crash::Options { bugs: true, ..Default::default() })
     }),
     step("loom", 190, |workspace| loom::run(workspace, &loom::Options::default())),
@@ -47,7 +47,7 @@ const STEPS: &[Step] = &[
         };
         fuzz::run(workspace, &options)
     }),
-    reserve("reserve", 10),
+    reserve("reserve", 50),
 ];
 
 const fn step(name: &'static str, budget_seconds: u32, run: fn(&Workspace) -> Result<()>) -> Step {

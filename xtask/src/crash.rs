@@ -66,7 +66,7 @@ pub enum Budget {
 impl Budget {
     fn images(self) -> u64 {
         match self {
-            Budget::Ci => 250_000,
+            Budget::Ci => 160_000,
             Budget::Long => 100_000_000,
         }
     }
@@ -74,14 +74,14 @@ impl Budget {
     /// A hundred operations each: a million in CI.
     fn lives(self) -> u64 {
         match self {
-            Budget::Ci => 10_000,
+            Budget::Ci => 5_000,
             Budget::Long => 100_000,
         }
     }
 
     fn kills(self) -> u64 {
         match self {
-            Budget::Ci => 500,
+            Budget::Ci => 300,
             Budget::Long => 100_000,
         }
     }
