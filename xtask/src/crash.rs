@@ -71,7 +71,7 @@ impl Budget {
         }
     }
 
-    /// A hundred operations each: a million in CI.
+    /// A hundred operations each: half a million in CI.
     fn lives(self) -> u64 {
         match self {
             Budget::Ci => 5_000,
