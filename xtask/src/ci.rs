@@ -29,9 +29,9 @@ struct Step {
 const STEPS: &[Step] = &[
     step("check", 45, check::run),
     step("deny", 10, deny::run),
-    step("test", 280, test::run),
+    step("test", 350, test::run),
     step("features", 45, |workspace| features::run(workspace, &features::Options { all: false })),
-    step("crash", 230, |workspace| crash::run(workspace, &crash::Options::default())),
+    step("crash", 170, |workspace| crash::run(workspace, &crash::Options::default())),
     step("crash --bugs", 150, |workspace| {
         crash::run(workspace, &crash::Options { bugs: true, ..Default::default() })
     }),
@@ -47,7 +47,7 @@ const STEPS: &[Step] = &[
         };
         fuzz::run(workspace, &options)
     }),
-    reserve("reserve", 50),
+    reserve("reserve", 40),
 ];
 
 const fn step(name: &'static str, budget_seconds: u32, run: fn(&Workspace) -> Result<()>) -> Step {

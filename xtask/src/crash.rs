@@ -66,15 +66,15 @@ pub enum Budget {
 impl Budget {
     fn images(self) -> u64 {
         match self {
-            Budget::Ci => 160_000,
+            Budget::Ci => 100_000,
             Budget::Long => 100_000_000,
         }
     }
 
-    /// A hundred operations each: half a million in CI.
+    /// A hundred operations each: 300,000 in CI.
     fn lives(self) -> u64 {
         match self {
-            Budget::Ci => 5_000,
+            Budget::Ci => 3_000,
             Budget::Long => 100_000,
         }
     }
