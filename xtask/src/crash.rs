@@ -66,7 +66,7 @@ pub enum Budget {
 impl Budget {
     fn images(self) -> u64 {
         match self {
-            Budget::Ci => 100_000,
+            Budget::Ci => 60_000,
             Budget::Long => 100_000_000,
         }
     }
