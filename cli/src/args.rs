@@ -11,8 +11,8 @@ use cortenkv::{Compression, Durability, Keyspace, Scan};
 
 use crate::failure::{EXIT_CODES_HELP, Exit, Failure, Result};
 use crate::{
-    bench, count, delete, export, get, import, keyspaces, put, repair, scan, stats, text, units,
-    verify,
+    bench, compact, count, delete, export, get, import, keyspaces, put, repair, scan, segments,
+    stats, text, units, verify,
 };
 
 /// The shell tool of the Cortenkv embedded key-value store
@@ -59,7 +59,11 @@ enum Command {
     Keyspaces(keyspaces::Options),
     /// Show the figures of a database
     Stats(stats::Options),
-    /// Read every record through its checksum, and compare scan and get
+    /// List the segments: what each file holds, and how much of it lives
+    Segments(segments::Options),
+    /// Rewrite segments that are full of garbage, and give their space back
+    Compact(compact::Options),
+    /// Read every record through its checksum, and compare index, scans, gets, figures and files
     Verify(verify::Options),
     /// Give up what is damaged, and keep every commit that is intact
     Repair(repair::Options),
@@ -80,6 +84,8 @@ impl Cli {
             Command::Count(options) => count::run(options, quiet),
             Command::Keyspaces(options) => keyspaces::run(options, quiet),
             Command::Stats(options) => stats::run(options, quiet),
+            Command::Segments(options) => segments::run(options, quiet),
+            Command::Compact(options) => compact::run(options, quiet),
             Command::Verify(options) => verify::run(options, quiet),
             Command::Repair(options) => repair::run(options, quiet),
             Command::Bench(options) => bench::run(options, quiet),

@@ -3,7 +3,7 @@
 //! # Layout
 //! - `args`: the command line as a whole, and the arguments that several commands share
 //! - one file per command: `import`, `export`, `put`, `get`, `delete`, `scan`, `count`, `keyspaces`, `stats`,
-//!   `verify`, `repair`, `bench`
+//!   `segments`, `compact`, `verify`, `repair`, `bench`
 //! - `failure`: exit codes and messages; `output`: standard output and files; `open`: opening a database
 //! - `text`, `entry`, `units`: how bytes, entries and quantities are written and read
 //!
@@ -15,6 +15,7 @@
 
 mod args;
 mod bench;
+mod compact;
 mod count;
 mod delete;
 mod entry;
@@ -28,6 +29,7 @@ mod output;
 mod put;
 mod repair;
 mod scan;
+mod segments;
 mod stats;
 mod text;
 mod units;

@@ -51,11 +51,33 @@ pub fn open(path: &Path, quiet: bool, options: impl FnOnce(Builder) -> Builder) 
 ///
 /// # Errors
 /// As [`existing`], but for damage.
-pub fn verifiable(path: &Path, quiet: bool) -> Result<Result<Db, Error>> {
+pub fn verifiable(path: &Path, quiet: bool, how: Look) -> Result<Result<Db, Error>> {
     refuse_absent(path)?;
-    match build(path, quiet, |builder| builder) {
+    match build(path, quiet, |builder| how.apply(builder)) {
         Err(error) if !error.is_corruption() => Err(error.into()),
         opened => Ok(opened),
+    }
+}
+
+/// Opens a database that exists, to be looked at: nothing is compacted by itself meanwhile.
+///
+/// # Errors
+/// As [`existing`].
+pub fn resting(path: &Path, quiet: bool, how: Look) -> Result<Db> {
+    open(path, quiet, |builder| how.apply(builder))
+}
+
+/// How a command that only looks opens the database.
+#[derive(Debug, Clone, Copy, Default, clap::Args)]
+pub struct Look {
+    /// Touch no file and take no lock: a view of this moment, also while another process writes
+    #[arg(long)]
+    read_only: bool,
+}
+
+impl Look {
+    fn apply(self, builder: Builder) -> Builder {
+        builder.async_compaction(false).read_only(self.read_only)
     }
 }
 
@@ -111,13 +133,7 @@ fn refuse_absent(path: &Path) -> Result<()> {
 
 fn build(path: &Path, quiet: bool, options: impl FnOnce(Builder) -> Builder) -> Result<Db, Error> {
     let builder = options(Db::builder(path));
-    if quiet || !io::stderr().is_terminal() {
-        return builder.build();
-    }
-    let bar = ProgressBar::new(0).with_style(
-        ProgressStyle::with_template("opening {wide_bar} {bytes}/{total_bytes}")
-            .expect("the template is right"),
-    );
+    let Some(bar) = progress_bar("opening", quiet) else { return builder.build() };
     let listener = bar.clone();
     let opened = builder
         .progress(move |progress| {
@@ -127,6 +143,16 @@ fn build(path: &Path, quiet: bool, options: impl FnOnce(Builder) -> Builder) -> 
         .build();
     bar.finish_and_clear();
     opened
+}
+
+/// A bar of bytes on a terminal; none elsewhere.
+pub fn progress_bar(doing: &'static str, quiet: bool) -> Option<ProgressBar> {
+    if quiet || !io::stderr().is_terminal() {
+        return None;
+    }
+    let style = ProgressStyle::with_template("{msg} {wide_bar} {bytes}/{total_bytes}");
+    let style = style.expect("the template is right");
+    Some(ProgressBar::new(0).with_style(style).with_message(doing))
 }
 
 fn place(path: &Path) -> Result<Place> {
@@ -143,7 +169,9 @@ fn place(path: &Path) -> Result<Place> {
         match name.as_encoded_bytes() {
             b"CURRENT" => return Ok(Place::Database),
             // Segments without CURRENT: the database says what is lost.
-            name if name.ends_with(b".seg") => return Ok(Place::Database),
+            name if name.ends_with(b".seg") || name.ends_with(b".cseg") => {
+                return Ok(Place::Database);
+            }
             // What a creation that was interrupted leaves.
             b"LOCK" | b"CURRENT.tmp" => {}
             name if name.starts_with(b"MANIFEST-") => {}

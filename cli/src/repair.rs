@@ -23,7 +23,8 @@ Examples:
 
 Every commit that is intact stays. Commits that were in a damaged place are lost: their keys are gone or have an older
 value. Damaged files are set aside as *.seg.damaged beside the others; delete them when you need them no more. A database
-without damage stays as it is.";
+without damage stays as it is. Damage in a segment that compaction wrote (*.cseg) is not repaired so far: restore that file
+from a copy.";
 
 /// The command line of `corten repair`.
 #[derive(Debug, clap::Args)]

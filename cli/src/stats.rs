@@ -18,8 +18,8 @@ Examples:
   corten stats db
   corten stats db --json | jq .keys
 
-`open` tells what opening found just now. Counters of `log` start anew with each opening, so here they show what the
-tool itself did. A key that has expired counts until something else is written to it.";
+`open` tells what opening found just now. Counters of `log` and of the jobs of `compaction` start anew with each opening, so
+here they show what the tool itself did. A key that has expired counts until something else is written to it.";
 
 /// The command line of `corten stats`.
 #[derive(Debug, clap::Args)]
@@ -28,6 +28,8 @@ pub struct Options {
     /// Directory of the database
     #[arg(value_name = "DB")]
     db: PathBuf,
+    #[command(flatten)]
+    look: open::Look,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -53,7 +55,7 @@ struct Disk {
 
 /// Runs the command.
 pub fn run(options: Options, quiet: bool) -> Result<()> {
-    let db = open::existing(&options.db, quiet)?;
+    let db = open::resting(&options.db, quiet, options.look)?;
     let stats = db.stats();
     let disk = disk(&options.db)?;
     let mut output = Output::stdout();
@@ -81,7 +83,7 @@ fn disk(dir: &Path) -> Result<Disk> {
 }
 
 fn table(path: &Path, disk: &Disk, stats: &Stats) -> Table {
-    let (open, log) = (&stats.open, &stats.log);
+    let (open, log, compaction) = (&stats.open, &stats.log, &stats.compaction);
     let count = units::count;
     let size = |n: u64| format!("{} ({})", units::bytes(n), units::count(n));
     let rows = [
@@ -97,6 +99,20 @@ fn table(path: &Path, disk: &Disk, stats: &Stats) -> Table {
         ("bytes on disk", size(disk.allocated_bytes)),
         ("index in memory (estimate)", size(stats.index_bytes)),
         ("log segments", count(log.segments)),
+        ("segments in all", count(compaction.segments)),
+        ("bytes of records", size(compaction.record_bytes)),
+        ("bytes of live records", size(compaction.live_bytes)),
+        ("garbage beyond the target", size(compaction.debt_bytes)),
+        ("compaction: jobs, failures", {
+            format!("{}, {}", count(compaction.jobs), count(compaction.failures))
+        }),
+        ("compaction: read, written", {
+            format!(
+                "{}, {}",
+                units::bytes(compaction.bytes_read),
+                units::bytes(compaction.bytes_written)
+            )
+        }),
         ("open: segments replayed", count(open.segments)),
         ("open: records replayed", count(open.records)),
         ("open: bytes replayed", size(open.bytes)),

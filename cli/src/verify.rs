@@ -1,13 +1,13 @@
 //! `corten verify`: reads every record through its checksum, and compares the ways to it.
 //!
 //! # Layout
-//! Opening replays the log: every commit passes its checksum, and damage that no crash explains refuses the opening.
-//! Then each keyspace is read forwards (every value through its checksum again), each entry once more by `get`, and the
-//! keys backwards.
+//! Opening replays the log and every compacted segment: each commit passes its checksum, and damage that no crash explains
+//! refuses the opening. What is open then verifies itself: [`Db::verify`](cortenkv::Db::verify).
 
 use std::path::{Path, PathBuf};
 
-use cortenkv::{Db, Error, ErrorKind, Keyspace, OpenReport};
+use cortenkv::verify::{Finding, FindingKind, VerifiedKeyspace};
+use cortenkv::{Db, Error, ErrorKind, OpenReport, VerifyReport};
 use serde::Serialize;
 
 use crate::failure::{Exit, Failure, Result, complain, describe};
@@ -18,6 +18,9 @@ const EXAMPLES: &str = "\
 Examples:
   corten verify db
   corten verify db --json
+
+Compared are: every record with its checksum, the index with the newest record of every key, scans both ways with gets, the
+counts of keys and of what lives in each segment, the manifest with the files.
 
 Exit code 4 when something is damaged; each damage is named with file and offset. Bytes that a crash left half written
 behind the last intact commit are no damage: they are cut off by opening, and reported.
@@ -33,6 +36,8 @@ pub struct Options {
     /// Directory of the database
     #[arg(value_name = "DB")]
     db: PathBuf,
+    #[command(flatten)]
+    look: open::Look,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -44,7 +49,18 @@ struct Report {
     path: String,
     is_intact: bool,
     opened: Option<OpenReport>,
-    keyspaces: Vec<Checked>,
+    /// What was looked at.
+    segments: u64,
+    records: u64,
+    record_bytes: u64,
+    index_entries: u64,
+    keys: u64,
+    tombstones: u64,
+    /// Whether scans could be compared.
+    is_ordered: bool,
+    /// Whether counts could be compared.
+    is_quiet: bool,
+    keyspaces: Vec<VerifiedKeyspace>,
     problems_total: u64,
     /// The first of them.
     problems: Vec<Problem>,
@@ -53,14 +69,8 @@ struct Report {
 }
 
 #[derive(Debug, Serialize)]
-struct Checked {
-    name: String,
-    entries: u64,
-    bytes: u64,
-}
-
-#[derive(Debug, Serialize)]
 struct Problem {
+    kind: FindingKind,
     keyspace: Option<String>,
     /// Escaped as in text output.
     key: Option<String>,
@@ -72,12 +82,13 @@ struct Problem {
 /// Runs the command.
 pub fn run(options: Options, quiet: bool) -> Result<()> {
     let mut report = Report { path: options.db.display().to_string(), ..Report::default() };
-    match open::verifiable(&options.db, quiet)? {
+    match open::verifiable(&options.db, quiet, options.look)? {
         Ok(db) => {
-            report.check(&db)?;
+            report.opened = Some(db.open_report());
+            report.take(verify(&db, quiet)?);
             db.close()?;
         }
-        Err(damage) => report.add(None, None, &damage),
+        Err(damage) => report.refused(&damage),
     }
     report.is_intact = report.problems_total == 0;
     report.complain();
@@ -91,123 +102,86 @@ pub fn run(options: Options, quiet: bool) -> Result<()> {
     report.exit.map_or(Ok(()), |exit| Err(Failure::Silent(exit)))
 }
 
+fn verify(db: &Db, quiet: bool) -> Result<VerifyReport> {
+    let Some(bar) = open::progress_bar("verifying", quiet) else { return Ok(db.verify()?) };
+    let verified = db.verify_with(|progress| {
+        bar.set_length(progress.bytes_total);
+        bar.set_position(progress.bytes_done);
+    });
+    bar.finish_and_clear();
+    Ok(verified?)
+}
+
 impl Report {
-    fn check(&mut self, db: &Db) -> Result<()> {
-        self.opened = Some(db.open_report());
-        for name in db.keyspaces()? {
-            let keyspace = db.keyspace(&name)?;
-            let checked = self.check_keyspace(&keyspace);
-            self.keyspaces.push(checked);
-        }
-        // The count of the engine includes expired keys.
-        let (counted, scanned) =
-            (db.stats().keys, self.keyspaces.iter().map(|checked| checked.entries).sum::<u64>());
-        if scanned > counted {
-            self.disagree(
-                None,
-                None,
-                format!("scans find {scanned} keys, the index counts {counted}"),
-            );
-        }
-        Ok(())
+    fn take(&mut self, verified: VerifyReport) {
+        self.segments = verified.segments;
+        self.records = verified.records;
+        self.record_bytes = verified.record_bytes;
+        self.index_entries = verified.entries;
+        (self.keys, self.tombstones) = (verified.keys, verified.tombstones);
+        (self.is_ordered, self.is_quiet) = (verified.is_ordered, verified.is_quiet);
+        self.keyspaces = verified.keyspaces;
+        self.problems_total = verified.findings_total;
+        // Damage weighs more than a file that cannot be read just now.
+        let is_unreadable = |finding: &Finding| finding.kind == FindingKind::Unreadable;
+        self.exit = match verified.findings.as_slice() {
+            [] => None,
+            findings if findings.iter().all(is_unreadable) => Some(Exit::Io),
+            _ => Some(Exit::Corruption),
+        };
+        let shown = verified.findings.into_iter().take(PROBLEMS_MAX);
+        self.problems = shown.map(Problem::from).collect();
     }
 
-    fn check_keyspace(&mut self, keyspace: &Keyspace) -> Checked {
-        let name = keyspace.name();
-        let mut checked = Checked { name: name.to_owned(), entries: 0, bytes: 0 };
-        let mut last: Option<bytes::Bytes> = None;
-        for entry in keyspace.iter() {
-            let (key, value) = match entry {
-                Ok(entry) => entry,
-                Err(error) => {
-                    self.add(Some(name), None, &error);
-                    continue;
-                }
-            };
-            checked.entries += 1;
-            checked.bytes += (key.len() + value.len()) as u64;
-            match keyspace.get(&key) {
-                Ok(Some(found)) if found == value => {}
-                Ok(None) if has_expired(keyspace, &key) => checked.entries -= 1,
-                Ok(_) => self.disagree(Some(name), Some(&key), "get and scan differ".into()),
-                Err(error) => self.add(Some(name), Some(&key), &error),
-            }
-            if last.is_some_and(|last| last >= key) {
-                self.disagree(Some(name), Some(&key), "the key comes out of order".into());
-            }
-            last = Some(key);
-        }
-        let backwards = keyspace.keys().rev().filter(|key| key.is_ok()).count() as u64;
-        // Keys may expire between the two.
-        if backwards > checked.entries {
-            let forwards = checked.entries;
-            let message = format!("{forwards} keys forwards, {backwards} backwards");
-            self.disagree(Some(name), None, message);
-        }
-        checked
-    }
-
-    fn add(&mut self, keyspace: Option<&str>, key: Option<&[u8]>, error: &Error) {
+    /// The damage that refused the opening.
+    fn refused(&mut self, error: &Error) {
         let (file, offset) = match error.kind() {
             ErrorKind::Corruption { file, offset, .. } => (Some(file.clone()), Some(*offset)),
             _ => (None, None),
         };
-        let exit = if error.is_corruption() { Exit::Corruption } else { Exit::Io };
-        self.push(exit, keyspace, key, file, offset, describe(error));
-    }
-
-    /// Two ways to a record that should be one: damage of the index or of its code, not of a file.
-    fn disagree(&mut self, keyspace: Option<&str>, key: Option<&[u8]>, message: String) {
-        self.push(Exit::Corruption, keyspace, key, None, None, message);
-    }
-
-    fn push(
-        &mut self,
-        exit: Exit,
-        keyspace: Option<&str>,
-        key: Option<&[u8]>,
-        file: Option<PathBuf>,
-        offset: Option<u64>,
-        message: String,
-    ) {
-        self.problems_total += 1;
-        // Damage weighs more than a file that cannot be read just now.
-        if exit == Exit::Corruption || self.exit.is_none() {
-            self.exit = Some(exit);
-        }
-        if self.problems.len() < PROBLEMS_MAX {
-            let (keyspace, key) = (keyspace.map(str::to_owned), key.map(text::escaped));
-            self.problems.push(Problem { keyspace, key, file, offset, message });
-        }
+        self.problems_total = 1;
+        self.exit = Some(Exit::Corruption);
+        let (kind, keyspace, key) = (FindingKind::Damage, None, None);
+        self.problems.push(Problem { kind, keyspace, key, file, offset, message: describe(error) });
     }
 
     fn complain(&self) {
-        for Problem { keyspace, key, message, .. } in &self.problems {
+        for Problem { keyspace, key, message, file, offset, .. } in &self.problems {
             let keyspace = keyspace.as_ref().map(|name| format!("keyspace {name}, "));
             let key = key.as_ref().map(|key| format!("key {key}: "));
+            let place = file.as_ref().map(|file| file.display().to_string());
+            // Most sentences name the place themselves.
+            let place = place.filter(|place| !message.contains(place)).map(|place| match offset {
+                Some(offset) => format!(" ({place} at offset {offset})"),
+                None => format!(" ({place})"),
+            });
             complain(&format!(
-                "{}{}{message}",
+                "{}{}{message}{}",
                 keyspace.unwrap_or_default(),
-                key.unwrap_or_default()
+                key.unwrap_or_default(),
+                place.unwrap_or_default()
             ));
         }
-        if self.problems_total > PROBLEMS_MAX as u64 {
-            complain(&format!("{} more", self.problems_total - PROBLEMS_MAX as u64));
+        let shown = self.problems.len() as u64;
+        if self.problems_total > shown {
+            complain(&format!("{} more", self.problems_total - shown));
         }
     }
 
     fn write(&self, path: &Path, output: &mut Output) -> Result<()> {
         if let Some(opened) = &self.opened {
-            let records = units::counted(opened.records, "record");
-            let segments = units::counted(opened.segments, "segment");
-            let bytes = units::bytes(opened.bytes);
-            output.line(&format!("log: {records}, {bytes} in {segments}"))?;
+            let (records, segments) =
+                (units::counted(self.records, "record"), units::counted(self.segments, "segment"));
+            let bytes = units::bytes(self.record_bytes);
+            output.line(&format!("records: {records}, {bytes} in {segments}"))?;
             if opened.bytes_cut > 0 {
                 let cut = units::bytes(opened.bytes_cut);
                 output.line(&format!("log: {cut} behind the last intact commit were cut off"))?;
             }
+            let entries = units::count(self.index_entries);
+            output.line(&format!("index: {entries} entries lead to their records"))?;
         }
-        for Checked { name, entries, bytes } in &self.keyspaces {
+        for VerifiedKeyspace { name, entries, bytes, .. } in &self.keyspaces {
             let (entries, bytes) = (units::count(*entries), units::bytes(*bytes));
             let name = text::escaped(name.as_bytes());
             output.line(&format!("keyspace {name}: {entries} entries, {bytes}"))?;
@@ -220,7 +194,15 @@ impl Report {
     }
 }
 
-/// True when a scan of just this key finds nothing any more either.
-fn has_expired(keyspace: &Keyspace, key: &[u8]) -> bool {
-    keyspace.range(key..=key).next().is_none()
+impl From<Finding> for Problem {
+    fn from(finding: Finding) -> Self {
+        Problem {
+            kind: finding.kind,
+            keyspace: finding.keyspace,
+            key: finding.key.as_deref().map(text::escaped),
+            file: finding.file,
+            offset: finding.offset,
+            message: finding.what,
+        }
+    }
 }

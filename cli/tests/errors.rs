@@ -34,8 +34,9 @@ fn help_has_examples_and_exit_codes() {
     let corten = Corten::new();
     let help = corten.ok(&["--help"]);
     assert!(help.contains("corten import db") && help.contains("  5  another process"), "{help}");
-    for command in ["import", "export", "put", "get", "delete", "scan", "verify", "repair", "bench"]
-    {
+    let commands =
+        ["import", "export", "put", "get", "delete", "scan", "verify", "repair", "bench"];
+    for command in commands.into_iter().chain(["segments", "compact"]) {
         assert!(corten.ok(&[command, "--help"]).contains("Examples:"), "{command}");
     }
     assert!(corten.ok(&["--version"]).starts_with("corten "));
@@ -45,13 +46,15 @@ fn help_has_examples_and_exit_codes() {
 fn commands_that_read_make_nothing() {
     let corten = Corten::new();
     corten.file("home/notes.txt", "");
-    let reading: [&[&str]; 7] = [
+    let reading: [&[&str]; 9] = [
         &["get", "k"],
         &["scan"],
         &["count"],
         &["keyspaces"],
         &["stats"],
         &["verify"],
+        &["segments"],
+        &["compact"],
         &["export"],
     ];
     for (command, place) in
@@ -94,6 +97,10 @@ fn a_second_process_is_told_who_has_the_database() {
     });
     let refused = refused.expect("the holder was never named");
     assert_eq!((refused.code, refused.out.as_str()), (5, ""), "{refused:?}");
+    // Who only looks asks for no lock.
+    assert_eq!(corten.json(&["stats", "db", "--read-only", "--json"])["keys"], 1);
+    assert!(corten.ok(&["verify", "db", "--read-only"]).ends_with("db is intact\n"));
+    assert!(corten.ok(&["segments", "db", "--read-only"]).contains(".seg"));
     drop(holder.stdin.take());
     assert!(holder.wait().unwrap().success());
     assert_eq!(corten.ok(&["get", "db", "k"]), "v");

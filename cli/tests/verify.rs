@@ -49,6 +49,23 @@ fn an_intact_database_is_intact() {
 }
 
 #[test]
+fn a_read_only_look_leaves_every_file_as_it_is() {
+    let corten = database();
+    let files = || {
+        let entries = fs::read_dir(corten.path("db")).unwrap().map(Result::unwrap);
+        let mut files: Vec<_> =
+            entries.map(|file| (file.file_name(), fs::read(file.path()).unwrap())).collect();
+        files.sort();
+        files
+    };
+    let before = files();
+    for command in ["verify", "stats", "segments"] {
+        corten.ok(&[command, "db", "--read-only"]);
+    }
+    assert!(files() == before);
+}
+
+#[test]
 fn a_flipped_bit_is_found_with_file_and_offset() {
     let corten = database();
     let (file, flipped_at) = flip(&corten, "value number 2");

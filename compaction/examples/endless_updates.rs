@@ -1,110 +1,79 @@
-//! A store that updates the same keys for ever, and stays small: `cargo run -p cortenkv-compaction --example endless_updates`.
+//! Which segments to rewrite, without anything else of this crate: a store of numbers that updates the same keys for
+//! ever, and stays small. `cargo run -p cortenkv-compaction --example endless_updates`
 
-use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::convert::Infallible;
 
-use cortenkv_compaction::{Greedy, Installed, Limits, LiveRecord, LivenessTable, SegmentId};
-use cortenkv_compaction::{SegmentOutput, SegmentStats, SegmentStore, compact_once};
+use cortenkv_compaction::{
+    AgeClass, Choice, CostBenefit, Limits, LivenessTable, Origin, RecordInfo, SegmentId, Strategy,
+};
 
+const KEYS: usize = 50_000;
+const UPDATES: usize = 1_000_000;
 const SEGMENT_RECORDS: usize = 1_000;
 const RECORD_BYTES: u64 = 100;
 
 /// Segments of keys (a value would be 96 bytes of anything), and where the newest record of each key is.
-#[derive(Default)]
 struct Store {
-    segments: RefCell<BTreeMap<SegmentId, Vec<u32>>>,
-    newest: RefCell<BTreeMap<u32, SegmentId>>,
-    liveness: LivenessTable,
+    segments: BTreeMap<SegmentId, Vec<usize>>,
+    home: Vec<SegmentId>,
+    table: LivenessTable,
+    newest: SegmentId,
 }
 
 impl Store {
-    /// Appends to the newest segment; returns it.
-    fn append(&self, key: u32) -> SegmentId {
-        let mut segments = self.segments.borrow_mut();
-        let last = segments.last_key_value().map_or((1, 0), |(&id, keys)| (id, keys.len()));
-        let id = if last.1 == SEGMENT_RECORDS { last.0 + 1 } else { last.0 };
-        segments.entry(id).or_default().push(key);
-        self.liveness.add(id, RECORD_BYTES);
-        id
+    fn begin(&mut self, class: AgeClass) -> SegmentId {
+        self.newest += 1;
+        let mut origin = Origin::new(self.newest);
+        origin.class = class;
+        self.table.create(self.newest, origin);
+        self.segments.insert(self.newest, Vec::new());
+        self.newest
     }
 
-    fn put(&self, key: u32) {
-        let id = self.append(key);
-        if let Some(old) = self.newest.borrow_mut().insert(key, id) {
-            self.liveness.dead(old, RECORD_BYTES);
+    fn append(&mut self, segment: SegmentId, key: usize) {
+        self.segments.get_mut(&segment).expect("it was begun").push(key);
+        self.table.add(segment, RecordInfo::put(RECORD_BYTES));
+        let old = std::mem::replace(&mut self.home[key], segment);
+        self.table.dead(old, RecordInfo::put(RECORD_BYTES)); // there is no segment 0, so the first kills nothing
+    }
+
+    /// Copies what lives in the victims to segments of survivors; returns how much that was.
+    fn rewrite(&mut self, victims: Vec<SegmentId>) -> usize {
+        let (mut copied, mut output) = (0, None);
+        for victim in victims {
+            for key in self.segments.remove(&victim).expect("a victim is there") {
+                if self.home[key] == victim {
+                    let full = |id: &SegmentId| self.segments[id].len() == SEGMENT_RECORDS;
+                    output = output.filter(|id| !full(id));
+                    let into = *output.get_or_insert_with(|| self.begin(AgeClass::SurvivedOnce));
+                    self.append(into, key);
+                    copied += 1;
+                }
+            }
+            self.table.retire(victim);
         }
+        copied
     }
 }
 
-impl SegmentStore for Store {
-    type Error = Infallible;
-    type Output<'a> = Copies<'a>;
-
-    fn segments(&self) -> Result<Vec<SegmentStats>, Infallible> {
-        let active = self.segments.borrow().last_key_value().map(|(&id, _)| id);
-        Ok(self.liveness.stats(|id| Some(id) != active))
-    }
-
-    fn read_live(
-        &self,
-        id: SegmentId,
-        visit: &mut dyn FnMut(LiveRecord<'_>),
-    ) -> Result<(), Infallible> {
-        // A key may be in a segment twice; its newest record is the last one.
-        let keys: std::collections::BTreeSet<u32> =
-            self.segments.borrow()[&id].iter().copied().collect();
-        for key in keys.into_iter().filter(|key| self.newest.borrow()[key] == id) {
-            visit(LiveRecord { keyspace: 0, key: &key.to_be_bytes(), token: id, body: &[] });
-        }
-        Ok(())
-    }
-
-    fn output(&self) -> Result<Copies<'_>, Infallible> {
-        Ok(Copies(self, Vec::new()))
-    }
-
-    fn retire(&self, ids: &[SegmentId]) -> Result<(), Infallible> {
-        for id in ids {
-            self.liveness.retire(*id);
-            self.segments.borrow_mut().remove(id);
-        }
-        Ok(())
-    }
-}
-
-struct Copies<'a>(&'a Store, Vec<u32>);
-
-impl SegmentOutput for Copies<'_> {
-    type Error = Infallible;
-
-    fn append(&mut self, record: LiveRecord<'_>) -> Result<(), Infallible> {
-        self.1.push(u32::from_be_bytes(record.key.try_into().expect("keys have four bytes")));
-        Ok(())
-    }
-
-    fn install(self) -> Result<Installed, Infallible> {
-        self.1.iter().for_each(|&key| self.0.put(key));
-        Ok(Installed { records_moved: self.1.len() as u64, records_lost: 0 })
-    }
-}
-
-fn main() -> Result<(), Infallible> {
-    let (store, mut copied, mut state) = (Store::default(), 0, 1u64);
-    const UPDATES: u64 = 1_000_000;
+fn main() {
+    let (home, segments, table) = (vec![0; KEYS], BTreeMap::new(), LivenessTable::new());
+    let mut store = Store { segments, home, table, newest: 0 };
     let mut limits = Limits::default();
-    limits.garbage_bytes_min = 10 * RECORD_BYTES; // the default is for segments of megabytes
+    limits.garbage_bytes_min = RECORD_BYTES; // the default is for segments of megabytes
+    let (mut active, mut copied, mut state) = (store.begin(AgeClass::New), 0, 1u64);
     for n in 0..UPDATES {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-        store.put((state >> 33) as u32 % 50_000);
-        if n % 1_000 == 0 {
-            while let Some(report) = compact_once(&store, &Greedy, &limits)? {
-                copied += report.installed.records_moved;
+        store.append(active, (state >> 33) as usize % KEYS);
+        if (n + 1) % SEGMENT_RECORDS == 0 {
+            active = store.begin(AgeClass::New);
+            let pick = |s: &Store| CostBenefit.pick(&s.table.stats(0, |id| id != active), &limits);
+            while let Choice::Compact { segments, .. } = pick(&store) {
+                copied += store.rewrite(segments);
             }
         }
     }
-    println!("{UPDATES} updates of 50000 keys:");
-    println!("  space amplification {:.2}", store.liveness.space_amplification());
+    println!("{UPDATES} updates of {KEYS} keys:");
+    println!("  space amplification {:.2}", store.table.space_amplification());
     println!("  write amplification {:.2}", (UPDATES + copied) as f64 / UPDATES as f64);
-    Ok(())
 }

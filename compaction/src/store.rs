@@ -1,88 +1,154 @@
 //! What a store must offer to be compacted, in the words of this crate.
 //!
 //! # Invariants
-//! The store alone knows what may be forgotten (snapshots, tombstones that still cover something, expiry); this crate
-//! only asks for what must be kept, and keeps all of it.
+//! - The store alone knows what may be forgotten (snapshots, tombstones that still cover something, expiry, filters); this
+//!   crate asks for each record's [`Fate`] and does no less.
+//! - No value passes through this crate: it holds keys and tokens, and the store copies a record from where it is to an
+//!   output.
 
-use crate::stats::{SegmentId, SegmentStats};
+use std::error::Error;
+use std::ops::ControlFlow;
 
-/// A record that must be kept.
+use crate::stats::{AgeClass, SegmentId, SegmentStats};
+
+/// A record of a victim, as it is shown to a job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct LiveRecord<'a> {
+pub struct Record<'a> {
     /// The keyspace of the key.
     pub keyspace: u32,
-    /// The key; the output is sorted by keyspace and key.
+    /// The key; outputs are sorted by keyspace and key.
     pub key: &'a [u8],
-    /// Where the record is now, in words of the store: what [`SegmentOutput::install`] compares the index with.
+    /// Where the record is, in words of the store: with it the store finds the record again, and compares its index.
     pub token: u64,
-    /// Everything else (value, sequence number, flags), encoded as the store likes and passed on untouched.
-    pub body: &'a [u8],
+    /// Its size.
+    pub bytes: u64,
 }
 
-/// What became of the records of an output.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Installed {
-    /// Records that the store's index points at in their new place.
-    pub records_moved: u64,
-    /// Records that were replaced or deleted meanwhile; their copies are dead and counted so by the store.
-    pub records_lost: u64,
+/// What becomes of a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fate {
+    /// It is copied as it is.
+    Keep,
+    /// It is copied as a tombstone of the same sequence number: its value is needed no more, but that it was deleted is.
+    Tombstone,
+    /// It is the last trace of its key, and nothing needs it: it goes, and its entry in the index with it.
+    Forget,
+    /// The index does not point at it and no snapshot needs it: it goes.
+    Drop,
 }
 
-/// A store of segments. It may be written and read while it is compacted.
-pub trait SegmentStore {
+/// Where a kind of records goes: each stream of a job has output segments of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Stream {
+    /// How often its records have survived, this time included.
+    pub class: AgeClass,
+    /// Whether it holds large values only.
+    pub large: bool,
+}
+
+/// Where a copy is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Placed {
+    /// Its token.
+    pub token: u64,
+    /// Its size in the output.
+    pub bytes: u64,
+}
+
+/// A store of segments. It may be written and read while it is compacted; no method may hold a lock that a writer needs
+/// for longer than one record.
+///
+/// A job calls the methods from [`read`](Self::read) to [`retire`](Self::retire) in that order, from one thread at a time.
+/// **Every one may fail and is then called again**: after a failed `append` or `seal` with new outputs, after the others
+/// with the same arguments. So each must leave the store whole when it fails, and the last four must be no worse when
+/// they are called twice.
+pub trait SegmentStore: Send + Sync + 'static {
     /// What goes wrong with its files.
-    type Error: std::error::Error + Send + Sync + 'static;
-    /// The segments that are being written for one round.
-    type Output<'a>: SegmentOutput<Error = Self::Error>
-    where
-        Self: 'a;
+    type Error: Error + Send + Sync + 'static;
+    /// A segment that a job writes. Dropped before it is published, it leaves nothing behind.
+    type Output: Send;
 
-    /// The segments that there are now.
+    /// The segments that there are now. What [`retire`](Self::retire) was called for is not among them.
     ///
     /// # Errors
     /// What the store reports.
     fn segments(&self) -> Result<Vec<SegmentStats>, Self::Error>;
 
-    /// Shows every record of a segment that must be kept, in the form in which it must be kept: a record that is only
-    /// needed as a tombstone is shown as one. A superset is legal, less is not.
+    /// Shows the records of a segment from `cursor` on (0 is the beginning), about `bytes_max` bytes of them, and says where
+    /// to go on; `None` at the end. `visit` calls [`fate`](Self::fate), and ends the call early when that has failed.
     ///
     /// # Errors
     /// What the store reports; a record that cannot be read is an error, not a record to be left out.
-    fn read_live(
+    fn read(
         &self,
         segment: SegmentId,
-        visit: &mut dyn FnMut(LiveRecord<'_>),
+        cursor: u64,
+        bytes_max: u64,
+        visit: &mut dyn FnMut(Record<'_>) -> ControlFlow<()>,
+    ) -> Result<Option<u64>, Self::Error>;
+
+    /// Decides what becomes of a record. `victims` go together with it, so what they hold need not be covered by it.
+    ///
+    /// # Errors
+    /// What the store reports.
+    fn fate(&self, record: &Record<'_>, victims: &[SegmentId]) -> Result<Fate, Self::Error>;
+
+    /// Begins an output. `created` is the age that it inherits: the greatest [`SegmentStats::created`] of the victims.
+    ///
+    /// # Errors
+    /// What the store reports.
+    fn create(&self, stream: Stream, created: u64) -> Result<Self::Output, Self::Error>;
+
+    /// The segment that an output will be.
+    fn id(&self, output: &Self::Output) -> SegmentId;
+
+    /// Copies the record to the output, its sequence number unchanged; as a tombstone if that is its fate.
+    ///
+    /// # Errors
+    /// What the store reports; the job then drops its outputs and writes new ones.
+    fn append(
+        &self,
+        output: &mut Self::Output,
+        record: &Record<'_>,
+        fate: Fate,
+    ) -> Result<Placed, Self::Error>;
+
+    /// Ends an output and makes it durable.
+    ///
+    /// # Errors
+    /// What the store reports; the job then drops its outputs and writes new ones, since a failed sync proves nothing
+    /// when it is repeated.
+    fn seal(&self, output: &mut Self::Output) -> Result<(), Self::Error>;
+
+    /// Makes the outputs part of the store and marks the victims as retired, in one atomic step that a crash finds done or
+    /// not. The victims' files stay readable. There may be no output at all.
+    ///
+    /// # Errors
+    /// What the store reports. It may have been done all the same; called again it must then answer `Ok`.
+    fn publish(
+        &self,
+        outputs: &mut [Self::Output],
+        victims: &[SegmentId],
     ) -> Result<(), Self::Error>;
 
-    /// Begins an output. Nothing of it can be seen, or survives a crash, before it is installed.
+    /// Points the index at the copy, if it still points at `record.token`; whether it points at the copy now. The loser's
+    /// bytes are dead.
     ///
     /// # Errors
     /// What the store reports.
-    fn output(&self) -> Result<Self::Output<'_>, Self::Error>;
+    fn relocate(&self, record: &Record<'_>, to: Placed) -> Result<bool, Self::Error>;
 
-    /// Gives up segments whose live records have all moved: once no reader and no snapshot needs them, their files
-    /// go. May return before that; such a segment is no longer in [`segments`](Self::segments).
-    ///
-    /// # Errors
-    /// What the store reports; a segment that is still there is offered again by a later round.
-    fn retire(&self, segments: &[SegmentId]) -> Result<(), Self::Error>;
-}
-
-/// The output of one round. Dropped before it is installed, it leaves nothing behind.
-pub trait SegmentOutput {
-    /// What goes wrong with its files.
-    type Error;
-
-    /// Writes a copy of the record, its sequence number unchanged.
+    /// Removes the index entry of a forgotten record, if it still points at it.
     ///
     /// # Errors
     /// What the store reports.
-    fn append(&mut self, record: LiveRecord<'_>) -> Result<(), Self::Error>;
+    fn forget(&self, record: &Record<'_>) -> Result<(), Self::Error>;
 
-    /// Makes the output durable, then part of the store, then moves the index to it, each record only if its entry
-    /// still is where `token` says.
+    /// Gives up the victims. Before a file goes, the store must have synced its log up to the end that it has after this
+    /// call began (what made a record dead must be durable first), and no reader and no snapshot may need it. May
+    /// return before the files are gone.
     ///
     /// # Errors
-    /// What the store reports. Whatever step it was, the store must be whole: inputs and output may both be there.
-    fn install(self) -> Result<Installed, Self::Error>;
+    /// What the store reports.
+    fn retire(&self, victims: &[SegmentId]) -> Result<(), Self::Error>;
 }

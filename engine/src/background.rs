@@ -116,7 +116,7 @@ fn run(core: &Core) {
 
 fn work_until_stopped(core: &Core) {
     let mut timeout = None;
-    while core.background.wait(timeout, || core.index.wants_work()) {
+    while core.background.wait(timeout, || core.index.wants_work() || core.images.wants_work()) {
         let inserts = core.index.take_inserts();
         timeout = loop {
             match core.maintain() {
@@ -138,7 +138,8 @@ impl Core {
     /// `Corruption` of key order, which is rebuilt by the next units.
     pub(crate) fn maintain(&self) -> Result<bool> {
         let ordered = self.index.maintain_order(self)?;
-        Ok(self.index.maintain() || ordered)
+        let has_moved = self.index.maintain();
+        Ok(self.images.step(self) || has_moved || ordered)
     }
 }
 

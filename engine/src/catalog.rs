@@ -4,7 +4,8 @@
 //! A number is never reused. A keyspace is durable before its first use.
 //!
 //! # Concurrency
-//! Looking a name up shares a lock. Creating takes a mutex, so that one name is created once.
+//! Looking a name up shares a lock. Creating takes a mutex, so that one name is created once, and inside it that of the
+//! manifest, which compaction takes too.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, RwLock};
@@ -27,25 +28,31 @@ pub(crate) struct Catalog {
     store: Mutex<Store>,
 }
 
+/// The manifest of an open database, for all who note something in it.
+pub(crate) type SharedManifest = Arc<Mutex<Manifest>>;
+
 /// Who remembers new keyspaces.
 enum Store {
     Memory { next_id: KeyspaceId },
-    Durable(Manifest),
+    Durable(SharedManifest),
 }
 
 impl Catalog {
     pub(crate) fn in_memory() -> Self {
         let store = Store::Memory { next_id: DEFAULT_KEYSPACE_ID + 1 };
-        Catalog::new(store, Vec::new())
+        Catalog::new(store, BTreeMap::new())
     }
 
-    pub(crate) fn durable(manifest: Manifest, keyspaces: Vec<(KeyspaceId, String)>) -> Self {
+    pub(crate) fn durable(
+        manifest: SharedManifest,
+        keyspaces: BTreeMap<KeyspaceId, Arc<str>>,
+    ) -> Self {
         Catalog::new(Store::Durable(manifest), keyspaces)
     }
 
-    fn new(store: Store, keyspaces: Vec<(KeyspaceId, String)>) -> Self {
+    fn new(store: Store, keyspaces: BTreeMap<KeyspaceId, Arc<str>>) -> Self {
         let mut names: BTreeMap<Arc<str>, KeyspaceId> =
-            keyspaces.into_iter().map(|(id, name)| (name.into(), id)).collect();
+            keyspaces.into_iter().map(|(id, name)| (name, id)).collect();
         names.insert(DEFAULT_KEYSPACE.into(), DEFAULT_KEYSPACE_ID);
         Catalog { names: RwLock::new(names), store: Mutex::new(store) }
     }
@@ -73,11 +80,24 @@ impl Catalog {
                 *next_id = id.checked_add(1).ok_or_else(out_of_numbers)?;
                 id
             }
-            Store::Durable(manifest) => manifest.create_keyspace(name)?,
+            Store::Durable(manifest) => lock(manifest).create_keyspace(name)?,
         };
         let name: Arc<str> = name.into();
         write(&self.names).insert(Arc::clone(&name), id);
         Ok((name, id))
+    }
+
+    /// The manifest of a database on disk.
+    pub(crate) fn manifest(&self) -> Option<SharedManifest> {
+        match &*lock(&self.store) {
+            Store::Memory { .. } => None,
+            Store::Durable(manifest) => Some(Arc::clone(manifest)),
+        }
+    }
+
+    /// The keyspaces by number.
+    pub(crate) fn by_id(&self) -> BTreeMap<KeyspaceId, Arc<str>> {
+        read(&self.names).iter().map(|(name, id)| (*id, Arc::clone(name))).collect()
     }
 
     /// The names in order.

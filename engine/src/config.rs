@@ -18,8 +18,8 @@
 //! ordered = true                  # false: no key order, and scans answer Unsupported
 //!
 //! [sched]
-//! worker_count = 0                # 0 = automatic
-//! max_workers = 256
+//! worker_count = 0                # 0 = automatic: twice the larger of processors and databases
+//! max_workers = 256               # the most that "automatic" comes to
 //! ```
 
 use std::time::Duration;
@@ -151,7 +151,8 @@ impl Default for IndexConfig {
 )]
 #[non_exhaustive]
 pub struct SchedConfig {
-    /// Background workers; 0 = automatic.
+    /// Background workers; 0 = automatic: twice the larger of processors and databases. At most 256. Databases of a process
+    /// with the same two settings share their workers.
     pub worker_count: u32,
     /// The most workers that "automatic" comes to.
     pub max_workers: u32,
@@ -257,7 +258,8 @@ impl Config {
         options.checkpoint_threshold_bytes = self.wal.checkpoint_threshold_bytes;
         options.index.shards = Some(self.index.shards).filter(|shards| *shards > 0);
         options.index.ordered = (!self.index.ordered).then_some(false);
-        options.workers = Some((self.sched.worker_count, self.sched.max_workers));
+        options.workers = (self.sched.worker_count, self.sched.max_workers);
+        options.pool = None;
         Ok(())
     }
 }

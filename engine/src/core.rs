@@ -13,16 +13,17 @@ use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::{AcqRel, Acquire};
 use std::sync::{OnceLock, RwLock};
 
-use crate::address::{Address, Location, SlotTable};
+use crate::address::{Address, Location};
 use crate::background::Background;
 use crate::catalog::Catalog;
 use crate::error::{ClosedReason, Error, ErrorKind, Result};
 use crate::in_flight::InFlight;
 use crate::log::Log;
 use crate::options::Options;
-use crate::parts::{self, Clock, Index};
+use crate::parts::{self, Clock, Compaction, Images, Index};
 use crate::pinned::Source;
-use crate::record::{Rank, RecordRef, SeqNo};
+use crate::record::{Footprint, Rank, RecordRef, SeqNo};
+use crate::slots::{Mounted, SlotTable};
 use crate::stats::{Counters, OpenReport};
 
 /// A database.
@@ -30,6 +31,8 @@ pub(crate) struct Core {
     pub(crate) log: Log,
     pub(crate) index: Index,
     pub(crate) background: Background,
+    pub(crate) compaction: Compaction,
+    pub(crate) images: Images,
     pub(crate) slots: SlotTable,
     /// Batches that are on their way into the index.
     pub(crate) in_flight: InFlight,
@@ -42,7 +45,7 @@ pub(crate) struct Core {
     /// True when a ticket was given out for a commit that may not be installed yet.
     pub(crate) unsettled: AtomicBool,
     closed: AtomicBool,
-    latch: OnceLock<Error>,
+    pub(crate) latch: OnceLock<Error>,
     /// True once a record could not be read while its successor was installed: it may stand beside it in the index.
     pub(crate) met_unreadable: AtomicBool,
 }
@@ -64,7 +67,7 @@ pub(crate) enum Installed {
     /// The key is new.
     Inserted,
     /// It took the place of an older record.
-    Replaced { old: Address, old_tombstone: bool },
+    Replaced { old: Address, was: Footprint },
     /// A newer record is there; the offered one is dead.
     Stale,
     /// It was there already.
@@ -72,11 +75,20 @@ pub(crate) enum Installed {
 }
 
 impl Core {
-    pub(crate) fn new(log: Log, index: Index, catalog: Catalog, options: Options) -> Self {
+    pub(crate) fn new(
+        log: Log,
+        index: Index,
+        catalog: Catalog,
+        compaction: Compaction,
+        images: Images,
+        options: Options,
+    ) -> Self {
         Core {
             log,
             index,
             background: Background::default(),
+            compaction,
+            images,
             slots: SlotTable::new(),
             in_flight: InFlight::new(),
             catalog,
@@ -143,6 +155,13 @@ impl Core {
         let _ = self.latch.set(Error::closed(ClosedReason::Panicked));
     }
 
+    /// Refuses writes from now on because the database was opened to be looked at.
+    pub(crate) fn refuse_writes(&self) {
+        let _ = self.latch.set(Error::unsupported(
+            "the database was opened read-only; open it without `read_only` to write",
+        ));
+    }
+
     /// Makes everything appended so far durable and visible.
     pub(crate) fn sync(&self) -> Result<SeqNo> {
         self.check_writable()?;
@@ -155,27 +174,47 @@ impl Core {
         if self.closed.swap(true, AcqRel) {
             return Ok(());
         }
+        self.compaction.stop();
         self.background.stop();
+        self.images.write_last(self);
         self.log.close()?;
         // The log is whole; but after a failure outside it (of the manifest, say) nobody is told that all went well.
         match self.latch.get() {
-            Some(cause) => Err(cause.clone()),
-            None => Ok(()),
+            Some(cause) if !self.options.read_only => Err(cause.clone()),
+            _ => Ok(()),
         }
     }
 
     /// The address of a record, for the index.
+    #[inline]
     pub(crate) fn address_of(&self, location: Location) -> Result<Address> {
-        self.slots.address(location, |id| self.log.segment(id))
+        self.slots.address(location, |id, slot| self.mount(id, slot), |_| {})
+    }
+
+    /// As [`Core::address_of`], for a record that is new: it is counted as live.
+    #[inline]
+    pub(crate) fn enter(&self, record: &RecordRef<'_>) -> Result<Address> {
+        let count = |mounted: &Mounted| mounted.liveness.add(record.footprint());
+        self.slots.address(record.location, |id, slot| self.mount(id, slot), count)
+    }
+
+    pub(crate) fn mount(&self, id: u64, slot: u16) -> Result<Mounted> {
+        // What is known of the segment that stood there before.
+        self.index.begin_slot(slot);
+        self.images.note_segment();
+        self.compaction.notify();
+        let liveness = self.compaction.liveness(id);
+        self.log.segment(id).map(|segment| Mounted { segment, liveness })
     }
 
     /// Asks for the first bytes of a record.
     #[inline]
     pub(crate) fn prefetch_record(&self, address: Address) {
-        let segment = self.slots.segment(address);
-        if let Some(bytes) = segment.and_then(|segment| segment.prefetchable(address.offset())) {
-            parts::prefetch(bytes);
-        }
+        self.slots.with(address, |mounted| {
+            if let Some(bytes) = mounted.segment.prefetchable(address.offset()) {
+                parts::prefetch(bytes);
+            }
+        });
     }
 
     /// Shows the record at an address; `None` when there is none any more.
@@ -185,10 +224,8 @@ impl Core {
         address: Address,
         show: impl FnOnce(&RecordRef<'_>, Source<'_>) -> R,
     ) -> Result<Option<R>> {
-        match self.slots.segment(address) {
-            Some(segment) => self.log.read_with(segment, address.offset(), show),
-            None => Ok(None),
-        }
+        let read = |mounted: &Mounted| self.log.read_with(&mounted.segment, address.offset(), show);
+        self.slots.with(address, read).unwrap_or(Ok(None))
     }
 
     /// True when a key may have several entries in the index.

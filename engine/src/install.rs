@@ -16,15 +16,16 @@
 //! # Failure
 //! A record that finds no slot latches the database: the index no longer follows the log.
 
-use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, OnceLock, Weak};
 
 use crate::address::Address;
 use crate::core::{Core, Installed};
 use crate::error::Result;
+use crate::parts::Liveness;
 use crate::read_many::BATCH_KEYS;
-use crate::record::{KeyspaceId, Rank, RecordRef, SeqNo};
+use crate::record::{Footprint, KeyspaceId, Rank, RecordRef, SeqNo};
 use crate::sync::lock;
 
 /// A record on its way into the index, with its address.
@@ -33,7 +34,10 @@ pub(crate) type Offered<'a> = (RecordRef<'a>, Address);
 /// Receives every record of the log.
 #[derive(Default)]
 pub(crate) struct Installer {
+    liveness: Liveness,
     replay: Mutex<ReplayTable>,
+    /// The database, while the end of the log is replayed into what an image gave.
+    tail: OnceLock<Tail>,
     /// The database, from the end of the replay on; weak, because it owns the log that owns this.
     core: OnceLock<Weak<Core>>,
 }
@@ -53,8 +57,31 @@ impl Installing<'_> {
     }
 }
 
-/// What is known of the newest record of a key: its rank and its expiry.
-type Newest = (Rank, Option<u64>);
+/// The end of the log on its way into an index that is filled already.
+struct Tail {
+    core: Weak<Core>,
+    /// Keyspaces that it has records of.
+    keyspaces: Mutex<BTreeSet<KeyspaceId>>,
+}
+
+impl Tail {
+    fn apply<'a>(&self, records: impl Iterator<Item = RecordRef<'a>>) {
+        let Some(core) = self.core.upgrade() else { return };
+        let mut keyspaces = lock(&self.keyspaces);
+        let mut last = None;
+        core.install(
+            records.inspect(|record| {
+                if last.replace(record.keyspace) != Some(record.keyspace) {
+                    keyspaces.insert(record.keyspace);
+                }
+            }),
+            None,
+        );
+    }
+}
+
+/// What is known of the newest record of a key.
+type Newest = (Rank, Footprint);
 
 /// The newest record of each key of a replay, in key order.
 #[derive(Default)]
@@ -63,6 +90,11 @@ pub(crate) struct ReplayTable {
 }
 
 impl Installer {
+    /// An installer that counts what it replays.
+    pub(crate) fn new(liveness: Liveness) -> Self {
+        Installer { liveness, ..Installer::default() }
+    }
+
     /// Takes note of records that are in the log: one commit or more, whole.
     pub(crate) fn apply<'a>(&self, records: impl Iterator<Item = RecordRef<'a>>) {
         match self.core.get() {
@@ -72,8 +104,28 @@ impl Installer {
                     core.install(records, None);
                 }
             }
-            None => lock(&self.replay).absorb(records),
+            None => match self.tail.get() {
+                Some(tail) => tail.apply(records),
+                None => lock(&self.replay).absorb(records, &self.liveness),
+            },
         }
+    }
+
+    /// Goes on with the replay in the index of a database that an image filled. Returns a keyspace that has records and that
+    /// the database does not have.
+    ///
+    /// # Errors
+    /// What `replay` answers.
+    pub(crate) fn replay_tail(
+        &self,
+        core: &Arc<Core>,
+        replay: impl FnOnce() -> Result<()>,
+    ) -> Result<Option<KeyspaceId>> {
+        let tail = Tail { core: Arc::downgrade(core), keyspaces: Mutex::default() };
+        let tail = self.tail.get_or_init(|| tail);
+        replay()?;
+        let found = lock(&tail.keyspaces);
+        Ok(found.iter().copied().find(|id| !core.catalog.contains(*id)))
     }
 
     /// Ends the replay: from now on records go to this database, which first takes what was gathered.
@@ -94,15 +146,18 @@ impl Installer {
 }
 
 impl ReplayTable {
-    fn absorb<'a>(&mut self, records: impl Iterator<Item = RecordRef<'a>>) {
+    fn absorb<'a>(&mut self, records: impl Iterator<Item = RecordRef<'a>>, liveness: &Liveness) {
         for record in records {
-            let offered = (record.rank(), record.expires_at_ms);
+            let offered = (record.rank(), record.footprint());
+            liveness.add(offered.0.location.segment, offered.1);
             match self.newest.entry((record.keyspace, record.key.into())) {
                 Entry::Vacant(vacant) => {
                     vacant.insert(offered);
                 }
                 Entry::Occupied(mut occupied) => {
                     let newest = occupied.get_mut();
+                    let loser = offered.min(*newest);
+                    liveness.dead(loser.0.location.segment, loser.1);
                     *newest = offered.max(*newest);
                 }
             }
@@ -115,12 +170,12 @@ impl ReplayTable {
     }
 
     fn iter(&self) -> impl Iterator<Item = RecordRef<'_>> {
-        self.newest.iter().map(|((keyspace, key), (rank, expires_at_ms))| RecordRef {
+        self.newest.iter().map(|((keyspace, key), (rank, footprint))| RecordRef {
             location: rank.location,
             seq: rank.seq,
             keyspace: *keyspace,
             tombstone: rank.tombstone,
-            expires_at_ms: *expires_at_ms,
+            expires_at_ms: footprint.expires_at_ms,
             // What the index does not keep.
             in_batch: false,
             key,
@@ -147,13 +202,17 @@ impl Core {
     /// Offers records to the index: whole commits, in the order of the log. `hash` is that of the key of a single record,
     /// where it is known.
     #[inline]
-    fn install<'a>(&self, mut records: impl Iterator<Item = RecordRef<'a>>, hash: Option<u64>) {
+    pub(crate) fn install<'a>(
+        &self,
+        mut records: impl Iterator<Item = RecordRef<'a>>,
+        hash: Option<u64>,
+    ) {
         let Some(first) = records.next() else { return };
         match records.next() {
             None if !first.in_batch => self.install_single(&first, hash),
             second => self.install_all([first].into_iter().chain(second).chain(records)),
         }
-        if self.index.wants_work() {
+        if self.index.wants_work() || self.images.wants_work() {
             self.background.wake();
         }
     }
@@ -164,7 +223,7 @@ impl Core {
         let Some(address) = self.address_or_poison(record) else { return };
         let hash = hash.unwrap_or_else(|| self.index.hash(record.keyspace, record.key));
         let outcome = self.index.install_one(record, address, hash, self);
-        if self.note_installed(record, outcome) {
+        if self.note_installed(record, address, outcome) {
             self.forget(&[(*record, address)]);
         }
     }
@@ -212,12 +271,12 @@ impl Core {
 
     #[inline]
     fn address_or_poison(&self, record: &RecordRef<'_>) -> Option<Address> {
-        self.address_of(record.location).inspect_err(|error| self.poison(error)).ok()
+        self.enter(record).inspect_err(|error| self.poison(error)).ok()
     }
 
     fn offer<'a>(&self, chunk: &mut Vec<Offered<'a>>, forgotten: &mut Vec<Offered<'a>>) {
         self.index.install(chunk, self, true, |n, outcome| {
-            if self.note_installed(&chunk[n].0, outcome) {
+            if self.note_installed(&chunk[n].0, chunk[n].1, outcome) {
                 forgotten.push(chunk[n]);
             }
         });
@@ -226,13 +285,29 @@ impl Core {
 
     /// Follows what became of a record; true if it is a tombstone that is to be forgotten.
     #[inline]
-    fn note_installed(&self, record: &RecordRef<'_>, outcome: Installed) -> bool {
+    pub(crate) fn note_installed(
+        &self,
+        record: &RecordRef<'_>,
+        address: Address,
+        outcome: Installed,
+    ) -> bool {
         let forgets_tombstones = self.log.forgets_tombstones();
         self.counters.installed(record.tombstone, outcome, forgets_tombstones);
         match outcome {
-            Installed::Inserted | Installed::Present => {}
-            Installed::Replaced { old, .. } => self.log.forget(|| self.slots.location(old)),
-            Installed::Stale => self.log.forget(|| record.location),
+            Installed::Inserted => {}
+            Installed::Replaced { old, was } => {
+                self.slots.with(old, |mounted| mounted.liveness.dead(was));
+                self.images.note_dead(old, was);
+                self.log.forget(|| self.slots.location(old));
+            }
+            Installed::Stale => {
+                self.slots.with(address, |mounted| mounted.liveness.dead(record.footprint()));
+                self.log.forget(|| Some(record.location));
+            }
+            // It was counted when it came first.
+            Installed::Present => {
+                self.slots.with(address, |mounted| mounted.liveness.dead(record.footprint()));
+            }
         }
         forgets_tombstones && record.tombstone && outcome != Installed::Stale
     }
@@ -242,13 +317,19 @@ impl Core {
     fn forget(&self, tombstones: &[Offered<'_>]) {
         for (record, address) in tombstones {
             self.index.remove(record.keyspace, record.key, *address);
-            self.log.forget(|| record.location);
+            self.log.forget(|| Some(record.location));
         }
+    }
+
+    /// The address of a record that was counted when it was replayed.
+    fn replayed<'a>(&self, record: RecordRef<'a>) -> Option<Offered<'a>> {
+        let address = self.address_of(record.location).inspect_err(|error| self.poison(error));
+        address.ok().map(|address| (record, address))
     }
 
     /// Fills the empty index of a database that is being opened with the newest record of each key, in key order.
     fn load(&self, table: &ReplayTable) -> Result<()> {
-        let mut records = table.iter().filter_map(|record| self.offered(record)).peekable();
+        let mut records = table.iter().filter_map(|record| self.replayed(record)).peekable();
         let mut chunk = Vec::with_capacity(BATCH_KEYS);
         while records.peek().is_some() {
             chunk.extend(records.by_ref().take(BATCH_KEYS));
@@ -258,7 +339,7 @@ impl Core {
             chunk.clear();
         }
         let live = table.iter().filter(|record| !record.tombstone);
-        let mut live = live.filter_map(|record| self.offered(record)).peekable();
+        let mut live = live.filter_map(|record| self.replayed(record)).peekable();
         while let Some(keyspace) = live.peek().map(|(record, _)| record.keyspace) {
             let next = || live.next_if(|(record, _)| record.keyspace == keyspace);
             let keys = std::iter::from_fn(next);

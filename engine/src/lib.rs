@@ -1,6 +1,6 @@
 //! An embedded key-value store whose log is its only home of data.
 //!
-//! Values live in append-only segments; an index in memory knows where. Batches are atomic across keyspaces, scans go
+//! Values live in append-only segments, which are rewritten when they fill with garbage; an index in memory knows where. Batches are atomic across keyspaces, scans go
 //! both ways, entries may have a time to live, and every commit is as durable as it asks to be.
 //!
 //! ```no_run
@@ -61,11 +61,14 @@ mod read;
 mod read_many;
 mod record;
 mod scan;
+pub mod segments;
+mod slots;
 pub mod stats;
 pub mod storage_engine;
 mod sync;
 mod ticket;
 mod ttl;
+pub mod verify;
 mod write;
 
 pub use batch::Batch;
@@ -80,7 +83,9 @@ pub use pinned::PinnedValue;
 pub use read::Entry;
 pub use record::SeqNo;
 pub use scan::{Keys, Scan};
-pub use stats::{Build, OpenReport, Progress, Stats};
+pub use segments::SegmentReport;
+pub use stats::{Build, CompactionReport, CompactionStats, OpenReport, PoolStats, Progress, Stats};
 pub use storage_engine::StorageEngine;
 pub use ticket::Ticket;
+pub use verify::VerifyReport;
 pub use write::{COMMIT_BYTES_MAX, KEY_BYTES_MAX, RECORD_OVERHEAD_BYTES, VALUE_BYTES_MAX};

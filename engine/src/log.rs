@@ -8,12 +8,17 @@
 //!
 //! [`Installer`]: crate::install::Installer
 
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
 use crate::address::Location;
+use crate::catalog::SharedManifest;
 use crate::error::Result;
 use crate::install::Installing;
 use crate::memory_log::MemoryLog;
 use crate::options::Durability;
-use crate::parts::{DurableLog, DurableSegment, Manifest};
+use crate::parts::{DurableLog, DurableSegment, Loaded, OnDisk};
 use crate::pinned::Source;
 use crate::record::{KeyspaceId, RecordRef, SeqNo, Write};
 use crate::stats::{LogStats, OpenReport};
@@ -53,9 +58,12 @@ impl LogSegment {
 /// What opening a database on disk gives.
 pub(crate) struct Opened {
     pub(crate) log: DurableLog,
-    pub(crate) manifest: Manifest,
-    pub(crate) keyspaces: Vec<(KeyspaceId, String)>,
+    pub(crate) manifest: SharedManifest,
+    pub(crate) keyspaces: BTreeMap<KeyspaceId, Arc<str>>,
     pub(crate) hash_seed: u64,
+    /// The images that there are, and the one that was loaded in place of a replay.
+    pub(crate) images: OnDisk,
+    pub(crate) image: Option<Loaded>,
     pub(crate) report: OpenReport,
 }
 
@@ -126,9 +134,9 @@ impl Log {
 
     /// The index points at this record no more. On disk its bytes wait for compaction; in memory they go now.
     #[inline]
-    pub(crate) fn forget(&self, location: impl FnOnce() -> Location) {
+    pub(crate) fn forget(&self, location: impl FnOnce() -> Option<Location>) {
         match self {
-            Log::Memory(log) => log.forget(location()),
+            Log::Memory(log) => location().into_iter().for_each(|location| log.forget(location)),
             Log::Durable(_) => {}
         }
     }
@@ -137,6 +145,14 @@ impl Log {
     /// commits are installed in their order.
     pub(crate) fn forgets_tombstones(&self) -> bool {
         matches!(self, Log::Memory(_))
+    }
+
+    /// The file of a segment on disk.
+    pub(crate) fn file_of(&self, id: u64) -> Option<PathBuf> {
+        match self {
+            Log::Memory(_) => None,
+            Log::Durable(log) => Some(log.file_of(id)),
+        }
     }
 
     pub(crate) fn last_seq(&self) -> SeqNo {

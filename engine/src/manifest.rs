@@ -1,57 +1,72 @@
 //! The manifest: what a database is, beside its log.
 //!
 //! # Layout
-//! `CURRENT` names the manifest that counts, `MANIFEST-n`; `format` has its bytes. Both are text or bytes of our own,
-//! read whole, written through the [`Vfs`].
+//! `CURRENT` names the manifest that counts, `MANIFEST-n`; `current` has the swap, `format` the bytes, `edit` the kinds of
+//! edits, `state` what they add up to. Both files are text or bytes of our own, read whole, written through the [`Vfs`].
 //!
 //! # Invariants
-//! - `CURRENT` is swapped whole: new manifest synced, new `CURRENT` synced under another name, both names synced,
-//!   renamed, rename synced. A crash between any two leaves the old one or the new one.
+//! - A new manifest is synced before `CURRENT` names it, and the swap is durable before the old one goes.
 //! - Every opening writes a new manifest and swaps to it. So a torn edit is never appended to, and what an opening
 //!   trusts is durable before anybody builds on it: after a failed sync in the same boot the cache of the old file is no
 //!   proof (rule 5).
+//! - [`Manifest::commit`] renews too, when the file has grown to several times what it was: its size follows what it
+//!   names, never the work done.
+//! - Behind the last edit stands a mark, written once the edit is durable, until the next edit goes over it. An edit that is
+//!   not intact in front of something intact was damaged; else it is the torn end of a crash.
 //! - `CURRENT` exists before the first segment does. Segments without it mean that it was lost.
+//!
+//! # Concurrency
+//! One owner at a time: `catalog` and compaction share it behind a mutex, which is held while an edit is synced.
 //!
 //! # Failure
 //! A failed sync is never tried again: it latches. A full disk before the sync does not.
 
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use cortenkv_wal::bugs::{Bug, planted};
+use cortenkv_wal::vfs::{DirLock, Vfs, VfsFile, write_all_at};
 
-use cortenkv_wal::vfs::{
-    DirEntry, DirLock, FileKind, OpenMode, Vfs, VfsFile, read_full_at, write_all_at,
-};
-
-use crate::catalog::{DEFAULT_KEYSPACE_ID, check_name, out_of_numbers};
+use crate::catalog::{DEFAULT_KEYSPACE_ID, out_of_numbers};
 use crate::error::{ClosedReason, Error, ErrorKind, Result};
 use crate::record::KeyspaceId;
 
+#[path = "manifest/current.rs"]
+mod current;
+#[path = "manifest/edit.rs"]
+pub(crate) mod edit;
 #[path = "manifest/format.rs"]
 mod format;
+#[cfg(feature = "test-util")]
+#[path = "manifest/fuzzing.rs"]
+pub mod fuzzing;
+#[path = "manifest/state.rs"]
+mod state;
 
+use current::{
+    CURRENT, FILE_BYTES_MAX, compacted_id, io_error, is_segment, manifest_name, manifest_number,
+    read_current, read_file, swap_current, sync_error, write_file,
+};
+use edit::Edit;
 pub(crate) use format::Identity;
-use format::{Edit, corruption};
+use format::{EDIT_HEAD_BYTES, EDIT_PAYLOAD_BYTES_MAX, HEADER_BYTES, Header, corruption};
+pub(crate) use state::ManifestState;
 
-const CURRENT: &str = "CURRENT";
-const CURRENT_TEMPORARY: &str = "CURRENT.tmp";
-const NAME_PREFIX: &str = "MANIFEST-";
-const SEGMENT_SUFFIX: &str = ".seg";
-/// LIMIT: what is read of a manifest or of `CURRENT`: room for 200,000 keyspaces.
-const FILE_BYTES_MAX: u64 = 64 << 20;
+/// A manifest may grow to this without being renewed.
+const RENEW_BYTES_MIN: u64 = 64 << 10;
+/// Beyond that it is renewed at so many times the size that it was renewed to.
+const RENEW_FACTOR: u64 = 4;
 
 /// The open manifest of a database.
 #[derive(Debug)]
 pub(crate) struct Manifest {
     dir: PathBuf,
     vfs: Arc<dyn Vfs>,
-    identity: Identity,
-    keyspaces: Vec<(KeyspaceId, String)>,
+    header: Header,
+    pub(super) state: ManifestState,
     number: u64,
     file: Arc<dyn VfsFile>,
-    /// Where the next edit goes.
+    /// Where the next edit goes, over the mark behind the last.
     end: u64,
     failure: Option<Error>,
 }
@@ -63,77 +78,196 @@ impl Manifest {
     pub(crate) fn read_or_create(lock: &DirLock) -> Result<(Manifest, bool)> {
         let (dir, vfs) = (lock.dir(), lock.vfs());
         let names = vfs.list(dir).map_err(|e| io_error(dir, "list", e))?;
-        let has = |name: &str| names.iter().any(|entry| entry.name == name);
-        if has(CURRENT) {
+        if names.iter().any(|entry| entry.name == CURRENT) {
             // DURABILITY: whoever named it may have died before the name was durable, and segments are about to be named
             // beside it.
             vfs.sync_dir(dir).map_err(|e| sync_error(dir, e))?;
-            return Manifest::read(dir, vfs).map(|manifest| (manifest, false));
+            let mut manifest = Manifest::read(dir, vfs)?;
+            // A job that a crash ended has used an id that no edit tells of.
+            let used = names.iter().filter_map(compacted_id);
+            used.for_each(|id| manifest.state.compacted_id_was_used(id));
+            return Ok((manifest, false));
         }
-        if let Some(segment) = names.iter().find(|entry| entry.name.ends_with(SEGMENT_SUFFIX)) {
+        if let Some(segment) = names.iter().find(|entry| is_segment(entry)) {
             return Err(lost(&dir.join(CURRENT), &segment.name));
         }
         Manifest::create(dir, vfs).map(|manifest| (manifest, true))
     }
 
     pub(crate) fn identity(&self) -> Identity {
-        self.identity
+        self.header.identity
     }
 
-    pub(crate) fn keyspaces(&self) -> &[(KeyspaceId, String)] {
-        &self.keyspaces
+    /// What all edits so far add up to.
+    pub(crate) fn state(&self) -> &ManifestState {
+        &self.state
     }
 
-    /// Writes everything known to a new manifest and swaps to it; older ones are removed.
-    pub(crate) fn renew(&mut self) -> Result<()> {
-        let names = self.vfs.list(&self.dir).map_err(|e| io_error(&self.dir, "list", e))?;
-        let used = names.iter().filter_map(manifest_number).max().unwrap_or(0);
-        let number = used.max(self.number) + 1;
-        let (file, end) =
-            write_manifest(&self.dir, &self.vfs, &self.identity, &self.keyspaces, number)?;
-        (self.file, self.end, self.number) = (file, end, number);
-        swap_current(&self.dir, self.vfs.as_ref(), number)?;
-        for entry in names.iter().filter(|entry| manifest_number(entry).is_some()) {
-            let path = self.dir.join(&entry.name);
-            // DURABILITY: not synced; a name that comes back after a crash is removed by the next opening.
-            self.vfs.remove_file(&path).map_err(|e| io_error(&path, "remove", e))?;
+    /// Gives out an id for a compacted segment; none is given out twice.
+    #[allow(dead_code, reason = "a build without compaction gives out none")]
+    pub(crate) fn next_compacted_id(&mut self) -> u64 {
+        self.state.take_compacted_id()
+    }
+
+    /// Log segments that the log no longer needs to know. The next manifest is without them; until then a crash brings
+    /// them back, which does no harm.
+    pub(crate) fn forget_retired(&mut self, ids: &[u64]) {
+        for id in ids {
+            self.state.retired.remove(id);
         }
-        Ok(())
     }
 
     /// Gives a keyspace a number, durably.
     pub(crate) fn create_keyspace(&mut self, name: &str) -> Result<KeyspaceId> {
-        if let Some(failure) = &self.failure {
-            return Err(failure.clone());
-        }
-        let newest = self.keyspaces.iter().map(|(id, _)| *id).max().unwrap_or(DEFAULT_KEYSPACE_ID);
+        let newest = self.state.keyspaces.keys().next_back().copied();
+        let newest = newest.unwrap_or(DEFAULT_KEYSPACE_ID);
         let id = newest.checked_add(1).ok_or_else(out_of_numbers)?;
-        let edit = Edit::KeyspaceCreated { id, name: name.to_owned() };
-        self.append(&edit)?;
-        self.keyspaces.push((id, name.to_owned()));
+        self.commit(Edit::KeyspaceCreated { id, name: name.to_owned() })?;
         Ok(id)
     }
 
-    fn append(&mut self, edit: &Edit) -> Result<()> {
-        let path = self.dir.join(manifest_name(self.number));
-        let mut bytes = Vec::new();
-        format::encode_edit(&mut bytes, &self.identity, self.end, edit);
-        if let Err(e) = write_all_at(self.file.as_ref(), &bytes, self.end) {
-            let error = io_error(&path, "write", e);
-            // A full disk is no failure: nobody was told, and the next edit goes over what was written of this one.
-            if *error.kind() == ErrorKind::StorageFull {
-                return Err(error);
-            }
-            return Err(self.fail(error));
+    /// Appends an edit; it is durable when this returns.
+    ///
+    /// # Errors
+    /// `StorageFull` when nothing was changed and a later attempt may succeed; `LimitExceeded` for an edit longer than
+    /// 64 KiB (a job of some 600 segments of each sort), `InvalidArgument` for one that does not fit the state; `Io`
+    /// when a write or sync failed: whether the edit is there is open, and every later one is refused with `Closed`.
+    pub(crate) fn commit(&mut self, edit: Edit) -> Result<()> {
+        self.check_open()?;
+        if let Err(what) = self.state.check(&edit) {
+            return Err(Error::invalid(format!(
+                "{} cannot note {what}: it contradicts what was noted before",
+                self.path().display()
+            )));
         }
-        // DURABILITY: a keyspace is durable before its first record.
+        let payload = edit.encode();
+        if payload.len() > EDIT_PAYLOAD_BYTES_MAX {
+            return Err(Error::limit(format!(
+                "an edit of the manifest has {} bytes; the limit is {EDIT_PAYLOAD_BYTES_MAX}; note fewer segments at once",
+                payload.len()
+            )));
+        }
+        self.make_room(edit.features(), (EDIT_HEAD_BYTES + payload.len()) as u64)?;
+        self.append(&payload)?;
+        self.state.apply(edit);
+        self.mark();
+        Ok(())
+    }
+
+    /// Reads the file again, and compares what it says with what is known.
+    ///
+    /// # Errors
+    /// `Corruption` if that differs, or cannot be read as it was written; `Io`.
+    pub(crate) fn check_file(&self) -> Result<()> {
+        let written = Manifest::read(&self.dir, &self.vfs)?;
+        let (known, found) = (&self.state, &written.state);
+        let is_same = written.number == self.number
+            && known.keyspaces == found.keyspaces
+            && known.compacted == found.compacted
+            && known.retired == found.retired;
+        if is_same {
+            return Ok(());
+        }
+        let (expected, found) = ("the manifest of this opening", "another one".to_owned());
+        Err(corruption(&written.path(), 0, expected, found))
+    }
+
+    /// Writes everything known to a new manifest and swaps to it; older ones are removed.
+    ///
+    /// # Errors
+    /// As [`Manifest::commit`].
+    pub(crate) fn renew(&mut self) -> Result<()> {
+        self.renew_with(0)
+    }
+
+    fn check_open(&self) -> Result<()> {
+        self.failure.clone().map_or(Ok(()), Err)
+    }
+
+    pub(crate) fn path(&self) -> PathBuf {
+        self.dir.join(manifest_name(self.number))
+    }
+
+    /// Renews where the header lacks a feature that an edit needs, or the file is long enough.
+    fn make_room(&mut self, features: u32, edit_bytes: u64) -> Result<()> {
+        if features & !self.header.features != 0 {
+            self.renew_with(features)?;
+        } else if self.end + edit_bytes > self.bytes_max() {
+            match self.renew_with(features) {
+                // The old one serves as well.
+                Err(error) if *error.kind() == ErrorKind::StorageFull => {}
+                renewed => renewed?,
+            }
+        }
+        if self.end + edit_bytes > FILE_BYTES_MAX {
+            return Err(Error::limit(format!(
+                "{} has reached its limit of {FILE_BYTES_MAX} bytes; drop what you do not need",
+                self.path().display()
+            )));
+        }
+        Ok(())
+    }
+
+    /// The size at which the file is renewed.
+    fn bytes_max(&self) -> u64 {
+        (self.header.durable_bytes * RENEW_FACTOR).clamp(RENEW_BYTES_MIN, FILE_BYTES_MAX)
+    }
+
+    /// Renews, with these features in the header beside those of the state.
+    fn renew_with(&mut self, features: u32) -> Result<()> {
+        self.check_open()?;
+        let (dir, vfs) = (&self.dir, &self.vfs);
+        let renewed = vfs.list(dir).map_err(|e| io_error(dir, "list", e)).and_then(|names| {
+            let used = names.iter().filter_map(manifest_number).max().unwrap_or(0);
+            let number = used.max(self.number) + 1;
+            let features = features | self.state.features();
+            let written =
+                write_manifest(dir, vfs, &self.identity(), &self.state, features, number)?;
+            Ok((names, number, written))
+        });
+        let (names, number, (file, header)) = renewed.map_err(|error| self.unless_full(error))?;
+        (self.file, self.header, self.number) = (file, header, number);
+        self.end = header.durable_bytes;
+        for entry in names.iter().filter(|entry| manifest_number(entry).is_some()) {
+            let path = self.dir.join(&entry.name);
+            // DURABILITY: not synced; a name that comes back after a crash is removed by the next opening.
+            if let Err(e) = self.vfs.remove_file(&path) {
+                return Err(self.unless_full(io_error(&path, "remove", e)));
+            }
+        }
+        Ok(())
+    }
+
+    fn append(&mut self, payload: &[u8]) -> Result<()> {
+        let mut bytes = Vec::new();
+        format::encode_edit(&mut bytes, &self.identity(), self.end, payload);
+        if let Err(e) = write_all_at(self.file.as_ref(), &bytes, self.end) {
+            // Of a full disk nobody was told, and the next edit goes over what was written of this one.
+            return Err(self.unless_full(io_error(&self.path(), "write", e)));
+        }
+        // DURABILITY: an edit is durable before anything is done because of it.
         if !planted(Bug::ManifestNotSynced)
             && let Err(e) = self.file.sync_data()
         {
-            return Err(self.fail(sync_error(&path, e)));
+            return Err(self.fail(sync_error(&self.path(), e)));
         }
         self.end += bytes.len() as u64;
         Ok(())
+    }
+
+    /// Writes behind a durable edit one that says nothing new: damage to the durable one can then be told from a torn end.
+    fn mark(&mut self) {
+        let mark = Edit::NextCompacted { id: self.state.next_compacted_id() };
+        let mut bytes = Vec::new();
+        format::encode_edit(&mut bytes, &self.identity(), self.end, &mark.encode());
+        // DURABILITY: none; without it the edit is no worse off. The next edit goes over it: in front of an edit, a mark that
+        // a power cut took would look like damage.
+        let _ = write_all_at(self.file.as_ref(), &bytes, self.end);
+    }
+
+    /// Latches a failure, unless it is a full disk.
+    fn unless_full(&mut self, cause: Error) -> Error {
+        if *cause.kind() == ErrorKind::StorageFull { cause } else { self.fail(cause) }
     }
 
     fn fail(&mut self, cause: Error) -> Error {
@@ -152,121 +286,65 @@ impl Manifest {
         // What a crash left of an earlier creation is not in the way: numbers go on behind it.
         let names = vfs.list(dir).map_err(|e| io_error(dir, "list", e))?;
         let number = names.iter().filter_map(manifest_number).max().unwrap_or(0) + 1;
-        let (file, end) = write_manifest(dir, vfs, &identity, &[], number)?;
-        swap_current(dir, vfs.as_ref(), number)?;
-        let (dir, vfs, keyspaces, failure) = (dir.to_path_buf(), Arc::clone(vfs), Vec::new(), None);
-        Ok(Manifest { dir, vfs, identity, keyspaces, number, file, end, failure })
+        let state = ManifestState::default();
+        let (file, header) = write_manifest(dir, vfs, &identity, &state, 0, number)?;
+        let (dir, vfs, end) = (dir.to_path_buf(), Arc::clone(vfs), header.durable_bytes);
+        Ok(Manifest { dir, vfs, header, state, number, file, end, failure: None })
     }
 
     fn read(dir: &Path, vfs: &Arc<dyn Vfs>) -> Result<Manifest> {
-        let current = dir.join(CURRENT);
-        let (_, text) = read_file(vfs.as_ref(), &current)?;
-        let Some(number) = parse_current(&text) else {
-            let found = text[..text.len().min(64)].escape_ascii().to_string();
-            return Err(corruption(&current, 0, "the name of a manifest with its checksum", found));
-        };
+        let number = read_current(dir, vfs.as_ref())?;
         let path = dir.join(manifest_name(number));
         let (file, bytes) = read_file(vfs.as_ref(), &path)?;
-        let (identity, edits) = format::decode(&path, &bytes)?;
-        let mut keyspaces: Vec<(KeyspaceId, String)> = Vec::new();
-        for Edit::KeyspaceCreated { id, name } in edits {
-            let is_known = keyspaces.iter().any(|(i, n)| *i == id || *n == name);
-            if is_known || id == DEFAULT_KEYSPACE_ID || check_name(&name).is_err() {
-                let found = format!("keyspace {id} {name:?}");
-                return Err(corruption(&path, format::HEADER_BYTES, "a new keyspace", found));
-            }
-            keyspaces.push((id, name));
-        }
+        let (header, state) = replay(&path, &bytes)?;
         let (dir, vfs, end) = (dir.to_path_buf(), Arc::clone(vfs), bytes.len() as u64);
-        Ok(Manifest { dir, vfs, identity, keyspaces, number, file, end, failure: None })
+        Ok(Manifest { dir, vfs, header, state, number, file, end, failure: None })
     }
 }
 
-/// Writes a whole manifest and syncs it; its name is not durable yet.
+/// What the bytes of a manifest say; `file` is for the errors.
+fn replay(file: &Path, bytes: &[u8]) -> Result<(Header, ManifestState)> {
+    let mut state = ManifestState::default();
+    let header = format::decode(file, bytes, |offset, edit| {
+        state
+            .check(&edit)
+            .map_err(|what| corruption(file, offset, "an edit that fits those before it", what))?;
+        state.apply(edit);
+        Ok(())
+    })?;
+    Ok((header, state))
+}
+
+/// The bytes of a manifest that says all this.
+fn encode(identity: &Identity, state: &ManifestState, features: u32) -> (Header, Vec<u8>) {
+    let mut bytes = vec![0; HEADER_BYTES];
+    for edit in state.edits() {
+        let offset = bytes.len() as u64;
+        format::encode_edit(&mut bytes, identity, offset, &edit.encode());
+    }
+    let header = Header::new(*identity, features, bytes.len() as u64);
+    bytes[..HEADER_BYTES].copy_from_slice(&format::encode_header(&header));
+    (header, bytes)
+}
+
+/// Writes a whole manifest, syncs it and swaps to it.
 fn write_manifest(
     dir: &Path,
     vfs: &Arc<dyn Vfs>,
     identity: &Identity,
-    keyspaces: &[(KeyspaceId, String)],
+    state: &ManifestState,
+    features: u32,
     number: u64,
-) -> Result<(Arc<dyn VfsFile>, u64)> {
-    let mut bytes = format::encode_header(identity);
-    for (id, name) in keyspaces {
-        let edit = Edit::KeyspaceCreated { id: *id, name: name.clone() };
-        let offset = bytes.len() as u64;
-        format::encode_edit(&mut bytes, identity, offset, &edit);
+) -> Result<(Arc<dyn VfsFile>, Header)> {
+    let (header, bytes) = encode(identity, state, features);
+    let path = dir.join(manifest_name(number));
+    let written = write_file(vfs.as_ref(), &path, &bytes)
+        .and_then(|file| swap_current(dir, vfs.as_ref(), number).map(|()| file));
+    if written.as_ref().is_err_and(|error| *error.kind() == ErrorKind::StorageFull) {
+        // Nothing names it, so it must not keep the space that is missing. Where this fails, the next renewal removes it.
+        let _ = vfs.remove_file(&path);
     }
-    let file = write_file(vfs.as_ref(), &dir.join(manifest_name(number)), &bytes)?;
-    Ok((file, bytes.len() as u64))
-}
-
-/// Makes `CURRENT` name another manifest.
-fn swap_current(dir: &Path, vfs: &dyn Vfs, number: u64) -> Result<()> {
-    let (temporary, current) = (dir.join(CURRENT_TEMPORARY), dir.join(CURRENT));
-    match vfs.remove_file(&temporary) {
-        Err(e) if e.kind() != io::ErrorKind::NotFound => {
-            return Err(io_error(&temporary, "remove", e));
-        }
-        _ => {}
-    }
-    write_file(vfs, &temporary, current_text(number).as_bytes())?;
-    // DURABILITY: the manifest has its name before anything points there.
-    vfs.sync_dir(dir).map_err(|e| sync_error(dir, e))?;
-    vfs.rename(&temporary, &current).map_err(|e| io_error(&temporary, "rename", e))?;
-    // DURABILITY: the swap, before a segment is written under it or the old manifest goes.
-    vfs.sync_dir(dir).map_err(|e| sync_error(dir, e))
-}
-
-/// Writes and syncs a new file.
-fn write_file(vfs: &dyn Vfs, path: &Path, bytes: &[u8]) -> Result<Arc<dyn VfsFile>> {
-    let file = vfs.open(path, OpenMode::CreateNew).map_err(|e| io_error(path, "create", e))?;
-    write_all_at(file.as_ref(), bytes, 0).map_err(|e| io_error(path, "write", e))?;
-    if planted(Bug::CurrentBeforeManifest) {
-        return Ok(file);
-    }
-    // DURABILITY: the content, before the name is used.
-    file.sync_data().map_err(|e| sync_error(path, e))?;
-    Ok(file)
-}
-
-fn read_file(vfs: &dyn Vfs, path: &Path) -> Result<(Arc<dyn VfsFile>, Vec<u8>)> {
-    let file = match vfs.open(path, OpenMode::Read) {
-        Ok(file) => file,
-        Err(e) if e.kind() == io::ErrorKind::NotFound => {
-            return Err(corruption(path, 0, "a manifest that CURRENT names", "no file".into()));
-        }
-        Err(e) => return Err(io_error(path, "open", e)),
-    };
-    let bytes_total = file.len().map_err(|e| io_error(path, "read", e))?;
-    if bytes_total > FILE_BYTES_MAX {
-        let found = format!("{bytes_total} bytes");
-        return Err(corruption(path, 0, "at most 64 MiB", found));
-    }
-    let mut bytes = vec![0; bytes_total as usize];
-    let read = read_full_at(file.as_ref(), &mut bytes, 0).map_err(|e| io_error(path, "read", e))?;
-    bytes.truncate(read);
-    Ok((file, bytes))
-}
-
-fn manifest_name(number: u64) -> String {
-    format!("{NAME_PREFIX}{number:06}")
-}
-
-/// The number in the name of a manifest that is a regular file.
-fn manifest_number(entry: &DirEntry) -> Option<u64> {
-    let number = entry.name.strip_prefix(NAME_PREFIX)?.parse().ok()?;
-    (entry.kind == FileKind::File && entry.name == manifest_name(number)).then_some(number)
-}
-
-fn current_text(number: u64) -> String {
-    let name = manifest_name(number);
-    format!("{name} crc32c={:08x}\n", crc32c::crc32c(name.as_bytes()))
-}
-
-fn parse_current(text: &[u8]) -> Option<u64> {
-    let text = std::str::from_utf8(text).ok()?;
-    let number = text.split(' ').next()?.strip_prefix(NAME_PREFIX)?.parse().ok()?;
-    (text == current_text(number)).then_some(number)
+    written.map(|file| (file, header))
 }
 
 fn lost(current: &Path, segment: &str) -> Error {
@@ -280,29 +358,9 @@ fn lost(current: &Path, segment: &str) -> Error {
     Error::new(kind, context)
 }
 
-fn io_error(path: &Path, what: &str, error: io::Error) -> Error {
-    cortenkv_wal::Error::io(format!("cannot {what} {}", path.display()), error).into()
-}
-
-/// A failed sync is `Io` whatever the system says: unlike a full disk, it cannot be tried again.
-fn sync_error(path: &Path, error: io::Error) -> Error {
-    Error::with_source(ErrorKind::Io, format!("cannot sync {}", path.display()), error)
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn current_reads_back_and_takes_no_other_text() {
-        let text = current_text(12);
-        assert_eq!(parse_current(text.as_bytes()), Some(12));
-        for bit in 0..text.len() * 8 {
-            let mut flipped = text.clone().into_bytes();
-            flipped[bit / 8] ^= 1 << (bit % 8);
-            assert_eq!(parse_current(&flipped), None, "bit {bit}");
-        }
-        assert_eq!(parse_current(b""), None);
-        assert_eq!(parse_current(b"MANIFEST-../../etc crc32c=00000000\n"), None);
-    }
-}
+#[path = "manifest/tests/real.rs"]
+mod real;
+#[cfg(all(test, feature = "test-util"))]
+#[path = "manifest/tests.rs"]
+mod tests;

@@ -148,6 +148,17 @@ impl MemoryLog {
         Some(show(&stored.show(location), Source::Memory(&stored.value)))
     }
 
+    /// Shows every record that is there, under no lock; of those that come or go meanwhile, some.
+    pub(crate) fn for_each_record(&self, show: &mut dyn FnMut(&RecordRef<'_>)) {
+        for shard in &self.shards {
+            let records: Vec<(Location, Arc<Stored>)> = {
+                let shard = sync::read(shard);
+                shard.iter().map(|(at, stored)| (*at, Arc::clone(stored))).collect()
+            };
+            records.iter().for_each(|(at, stored)| show(&stored.show(*at)));
+        }
+    }
+
     pub(crate) fn forget(&self, location: Location) {
         // The value is dropped after the lock: freeing 32 MiB takes its time.
         let _stored = sync::write(self.shard(location)).remove(&location);

@@ -14,7 +14,10 @@ use crate::install::{Installer, ReplayTable};
 use crate::log::{Log, Opened};
 use crate::memory_log::MemoryLog;
 use crate::options::{Compression, Durability, Options};
-use crate::parts::{Clock, Index, RunFiles, open_durable};
+use crate::parts::{
+    Clock, Compaction, Images, Index, Liveness, RunFiles, WorkerPool, open_durable,
+};
+use crate::record::KeyspaceId;
 use crate::stats::{OpenReport, Progress};
 
 /// The options of an opening; made by [`Db::builder`]. Of two settings of one thing the last wins.
@@ -98,6 +101,16 @@ impl Builder {
         self
     }
 
+    /// Opens a database only to look at it: a fixed view of this moment, also while another process writes. No file is created,
+    /// changed, removed or locked; writes answer `Unsupported`, and no thread is started. What an opening repairs
+    /// (a torn end, say) is repaired in memory: it takes memory for what a crash left behind the last mark.
+    ///
+    /// If the owner removes files meanwhile, the opening begins anew, up to 10 times. A database in memory is not affected.
+    pub fn read_only(mut self, read_only: bool) -> Self {
+        self.options.read_only = read_only;
+        self
+    }
+
     /// Whether every read verifies the checksum of the record, as it does unless set: about 20 ns for a small record. With
     /// `false` damage that a disk or memory did after the opening can come out as a wrong value.
     pub fn verify_reads(mut self, verify: bool) -> Self {
@@ -136,9 +149,31 @@ impl Builder {
         self
     }
 
-    /// Compaction in the background. This version has none: `true` is `Unsupported`.
+    /// Whether segments that fill with garbage are rewritten in the background, as they are unless this says `false`: then
+    /// [`Db::compact`] and [`Db::step`] do it.
     pub fn async_compaction(mut self, on: bool) -> Self {
-        self.options.async_compaction = on;
+        self.options.async_compaction = Some(on);
+        self
+    }
+
+    /// Whether an image of the index is kept, which an open reads in place of the log before it, as it is unless this says
+    /// `false`: then every open replays all segments.
+    pub fn index_images(mut self, on: bool) -> Self {
+        self.options.index_images = Some(on);
+        self
+    }
+
+    /// An image is written in the background once an open would have to read so many bytes more, in place of 64 MiB.
+    #[cfg(feature = "test-util")]
+    pub fn image_log_bytes_min(mut self, bytes: u64) -> Self {
+        self.options.image_log_bytes_min = Some(bytes);
+        self
+    }
+
+    /// The workers that do the background work, shared with other databases. Unless set, all databases of the process share
+    /// one pool.
+    pub fn worker_pool(mut self, pool: &WorkerPool) -> Self {
+        self.options.pool = Some(pool.clone());
         self
     }
 
@@ -179,6 +214,7 @@ impl Builder {
         }
         self.options.validate()?;
         match self.dir {
+            Some(dir) if self.options.read_only => open_read_only(&dir, self.options),
             Some(dir) => open_on_disk(&dir, self.options),
             None => open_in_memory(self.options),
         }
@@ -201,60 +237,89 @@ fn open_in_memory(options: Options) -> Result<Db> {
     let log = Log::Memory(MemoryLog::new(Arc::clone(&installer)));
     // Nothing of it leaves the process, so any seed does; with a fixed one runs repeat.
     let index = Index::new(0, &options.index, 0, RunFiles::in_memory())?;
-    let core = Core::new(log, index, Catalog::in_memory(), options);
-    go_live(core, &installer, OpenReport { created: true, ..OpenReport::default() })
+    let core =
+        Core::new(log, index, Catalog::in_memory(), Compaction::none(), Images::none(), options);
+    go_live(Arc::new(core), &installer, OpenReport { created: true, ..OpenReport::default() })
 }
 
 fn open_on_disk(dir: &Path, options: Options) -> Result<Db> {
-    let installer = Arc::new(Installer::default());
-    let Opened { log, manifest, keyspaces, hash_seed, report } =
+    let liveness = Liveness::default();
+    let installer = Arc::new(Installer::new(liveness.clone()));
+    let Opened { log, manifest, keyspaces, hash_seed, images, mut image, mut report } =
         open_durable(dir, &options, &installer)?;
+    let runs = RunFiles::open(&options.platform, dir, &images.run_files());
+    images.hold_runs(&runs);
+    let images = images.into_images(&options, &manifest, &liveness);
+    let compaction = Compaction::new(liveness, Arc::clone(&manifest));
     let catalog = Catalog::durable(manifest, keyspaces);
     check_keyspaces(dir, &catalog, &installer)?;
     let keys = installer.with_replayed(ReplayTable::len);
-    let runs = RunFiles::open(&options.platform, dir);
-    let index = Index::new(hash_seed, &options.index, keys, runs)?;
-    let core = Core::new(Log::Durable(log), index, catalog, options);
+    let index = match &mut image {
+        Some(image) => image.index(hash_seed, &options.index, runs),
+        None => Index::new(hash_seed, &options.index, keys, runs)?,
+    };
+    let core = Core::new(Log::Durable(log), index, catalog, compaction, images, options);
+    let core = Arc::new(core);
+    if let Some(image) = image {
+        let started = core.clock().monotonic();
+        let (records, unknown) = image.fill(&core, &installer)?;
+        if let Some(id) = unknown {
+            return Err(unknown_keyspace(dir, id));
+        }
+        report.records += records;
+        report.index_ms = (core.clock().monotonic() - started).as_millis() as u64;
+    }
     let db = go_live(core, &installer, report)?;
     // An index that could not take every record would answer "not there" for the rest.
     db.core().check_writable()?;
     Ok(db)
 }
 
+fn open_read_only(dir: &Path, options: Options) -> Result<Db> {
+    let platform = options.platform.clone();
+    let db = platform.with_view(dir, |platform| {
+        open_on_disk(dir, Options { platform, manual: true, ..options.clone() })
+    })?;
+    db.core().refuse_writes();
+    Ok(db)
+}
+
 /// A keyspace is durable before its first record, so a record of an unknown one means a damaged manifest.
 fn check_keyspaces(dir: &Path, catalog: &Catalog, installer: &Installer) -> Result<()> {
-    let Some(id) =
-        installer.with_replayed(|table| table.unknown_keyspace(|id| catalog.contains(id)))
-    else {
-        return Ok(());
-    };
+    let unknown =
+        installer.with_replayed(|table| table.unknown_keyspace(|id| catalog.contains(id)));
+    unknown.map_or(Ok(()), |id| Err(unknown_keyspace(dir, id)))
+}
+
+fn unknown_keyspace(dir: &Path, id: KeyspaceId) -> Error {
     let kind = ErrorKind::Corruption {
         file: dir.join("CURRENT"),
         offset: 0,
         expected: format!("a manifest that names keyspace {id}, which the log has records of"),
         found: "a manifest without it".into(),
     };
-    Err(Error::new(
+    Error::new(
         kind,
         format!(
             "the manifest of {} lacks keyspace {id}, which the log has records of: it is older than the log, or damaged; \
              restore CURRENT and the manifest from a copy",
             dir.display()
         ),
-    ))
+    )
 }
 
-fn go_live(core: Core, installer: &Installer, mut report: OpenReport) -> Result<Db> {
+fn go_live(core: Arc<Core>, installer: &Installer, mut report: OpenReport) -> Result<Db> {
     use std::sync::atomic::Ordering::Relaxed;
-    let core = Arc::new(core);
     let started = core.clock().monotonic();
     installer.go_live(&core)?;
-    report.index_ms = (core.clock().monotonic() - started).as_millis() as u64;
+    report.index_ms += (core.clock().monotonic() - started).as_millis() as u64;
     report.keys = core.counters.keys.load(Relaxed);
     core.report.set(report).expect("a database is opened once");
     let db = Db::new(core);
-    if !db.core().options.manual && db.core().index.has_background_work() {
+    let has_work = db.core().index.has_background_work() || db.core().images.are_kept();
+    if !db.core().options.manual && has_work {
         background::start(db.core())?;
     }
+    db.core().compaction.start(db.core())?;
     Ok(db)
 }

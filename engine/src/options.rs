@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::error::{Error, Result};
-use crate::parts::{self, Clock, Platform};
+use crate::parts::{self, Clock, Platform, WorkerPool};
 use crate::stats::Progress;
 
 /// When a commit is acknowledged. The contract of each mode:
@@ -193,6 +193,22 @@ impl IndexOptions {
     }
 }
 
+/// LIMIT: threads of a pool.
+const WORKERS_MAX: u32 = 256;
+
+/// Refuses a number of workers that can never be.
+pub(crate) fn check_workers(workers: u32, workers_max: u32) -> Result<()> {
+    if workers > WORKERS_MAX {
+        return Err(Error::invalid(format!(
+            "sched.worker_count is {workers}; it may be 0 (automatic) to {WORKERS_MAX}"
+        )));
+    }
+    match workers_max {
+        0 => Err(Error::invalid("sched.max_workers is 0; it must be at least 1")),
+        _ => Ok(()),
+    }
+}
+
 /// Everything that an opening can be told; the builder fills it in.
 #[derive(Clone)]
 pub(crate) struct Options {
@@ -203,18 +219,27 @@ pub(crate) struct Options {
     pub(crate) tickets_max: usize,
     pub(crate) manual: bool,
     pub(crate) salvage: bool,
+    pub(crate) read_only: bool,
     pub(crate) verify_reads: bool,
     pub(crate) allow_writable_by_others: bool,
     pub(crate) platform: Platform,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) progress: Option<ProgressFn>,
     pub(crate) index: IndexOptions,
+    /// `None`: in the background where the build can.
+    pub(crate) async_compaction: Option<bool>,
+    /// `None`: kept where the build can.
+    pub(crate) index_images: Option<bool>,
+    /// Bytes of log after which an image is written; for tests.
+    pub(crate) image_log_bytes_min: Option<u64>,
     /// Options of parts that no build has so far; [`Options::validate`] refuses them by name.
-    pub(crate) async_compaction: bool,
     pub(crate) write_back_cache: bool,
     pub(crate) cache_capacity_bytes: u64,
     pub(crate) memory_budget_bytes: u64,
-    pub(crate) workers: Option<(u32, u32)>,
+    /// The workers of the pool, 0 for automatic, and the most that this comes to.
+    pub(crate) workers: (u32, u32),
+    /// The pool, in place of one by `workers`.
+    pub(crate) pool: Option<WorkerPool>,
 }
 
 impl Default for Options {
@@ -227,17 +252,21 @@ impl Default for Options {
             tickets_max: 65_536,
             manual: false,
             salvage: false,
+            read_only: false,
             verify_reads: true,
             allow_writable_by_others: false,
             platform: Platform::default(),
             clock: Arc::new(parts::SystemClock),
             progress: None,
             index: IndexOptions::default(),
-            async_compaction: false,
+            async_compaction: None,
+            index_images: None,
+            image_log_bytes_min: None,
             write_back_cache: false,
             cache_capacity_bytes: 0,
             memory_budget_bytes: 0,
-            workers: None,
+            workers: (0, WORKERS_MAX),
+            pool: None,
         }
     }
 }
@@ -261,8 +290,9 @@ impl Options {
                 )));
             }
         }
+        parts::check_compaction(self)?;
+        parts::check_images(self)?;
         let absent = [
-            ("async_compaction", self.async_compaction),
             ("write_back_cache", self.write_back_cache),
             ("cache_capacity", self.cache_capacity_bytes != 0),
             ("memory_budget", self.memory_budget_bytes != 0),
@@ -272,14 +302,7 @@ impl Options {
                 "{name} is set, but this version has no such part; leave it off"
             )));
         }
-        match self.workers {
-            Some((0, max_workers)) if max_workers > 0 => Ok(()),
-            Some((_, 0)) => Err(Error::invalid("sched.max_workers is 0; it must be at least 1")),
-            Some((workers, _)) => Err(Error::unsupported(format!(
-                "sched.worker_count is {workers}, but this version has no pool of workers; leave it 0 (automatic)"
-            ))),
-            None => Ok(()),
-        }
+        check_workers(self.workers.0, self.workers.1)
     }
 
     /// Whether keys are kept in order.

@@ -4,10 +4,12 @@
 //! # Layout
 //! | part | with its feature | without |
 //! |---|---|---|
-//! | log on disk, manifest, file system | `glue/log.rs`, `glue/segment.rs`, `manifest.rs` (`wal`) | `parts/no_wal.rs`: opening answers `Unsupported` |
+//! | log on disk, manifest, file system | `glue/log.rs`, `glue/segment.rs`, `glue/inspect.rs`, `manifest.rs` (`wal`) | `parts/no_wal.rs`: opening answers `Unsupported` |
 //! | clock | that of `cortenkv-wal` | `parts/clock.rs`, the same by name and shape |
-//! | index | `glue/index.rs` over `cortenkv-index` | `parts/tree_index.rs`, a sorted map of whole keys |
+//! | index | `glue/index.rs` over `cortenkv-index`, `glue/locate.rs`, `glue/slot_cell.rs` | `parts/tree_index.rs`, a sorted map of whole keys; `parts/slot_cell.rs` |
 //! | key order | `glue/ordered.rs`, `owner.rs`, `dead.rs` (`ordered`) | `parts/no_order.rs` when `index` is on: scans answer `Unsupported` |
+//! | compaction | `glue/compaction.rs`, `glue/directory.rs` (`compaction` and `wal`) | `parts/no_compaction.rs`: files only grow |
+//! | images of the index | `glue/image.rs` (`ordered`, `compaction` and `wal`) | `parts/no_image.rs`: every open replays the log |
 //! | files of key runs | `glue/run_files.rs` (`ordered` and `wal`) | `parts/ram_runs.rs`, runs in memory; `parts/no_runs.rs`, none |
 //!
 //! The log in memory (`memory_log.rs`) is part of every build.
@@ -22,11 +24,17 @@ mod durable;
 mod durable;
 
 #[cfg(feature = "wal")]
+#[path = "glue/inspect.rs"]
+mod inspect;
+#[cfg(feature = "wal")]
 #[path = "manifest.rs"]
 mod manifest;
 #[cfg(feature = "wal")]
 #[path = "glue/segment.rs"]
 mod segment;
+#[cfg(feature = "wal")]
+#[path = "glue/view.rs"]
+mod view;
 #[cfg(not(feature = "wal"))]
 use durable as segment;
 
@@ -45,6 +53,39 @@ mod index;
 #[cfg(not(feature = "index"))]
 #[path = "parts/tree_index.rs"]
 mod index;
+
+#[cfg(all(feature = "compaction", feature = "wal"))]
+#[path = "glue/compaction.rs"]
+mod compaction;
+#[cfg(not(all(feature = "compaction", feature = "wal")))]
+#[path = "parts/no_compaction.rs"]
+mod compaction;
+#[cfg(all(feature = "compaction", feature = "wal"))]
+#[path = "glue/directory.rs"]
+mod directory;
+#[cfg(all(feature = "compaction", feature = "wal", feature = "index"))]
+use cortenkv_index as grace;
+#[cfg(all(feature = "compaction", feature = "wal", not(feature = "index")))]
+#[path = "parts/no_grace.rs"]
+mod grace;
+
+#[cfg(all(feature = "wal", feature = "ordered", feature = "compaction"))]
+#[path = "glue/image.rs"]
+mod image;
+#[cfg(not(all(feature = "wal", feature = "ordered", feature = "compaction")))]
+#[path = "parts/no_image.rs"]
+mod image;
+
+#[cfg(feature = "index")]
+#[path = "glue/locate.rs"]
+mod locate;
+
+#[cfg(feature = "index")]
+#[path = "glue/slot_cell.rs"]
+mod slot_cell;
+#[cfg(not(feature = "index"))]
+#[path = "parts/slot_cell.rs"]
+mod slot_cell;
 
 #[cfg(all(feature = "index", feature = "ordered"))]
 #[path = "glue/dead.rs"]
@@ -83,20 +124,31 @@ pub(crate) mod bugs;
 pub mod conformance;
 
 pub(crate) use clock::{Clock, SystemClock};
+pub(crate) use compaction::{Compaction, Liveness, SegmentLiveness, WorkerPool, check_compaction};
 pub(crate) use durable::{DurableLog, Manifest, Platform, open_durable};
+#[cfg_attr(
+    not(feature = "wal"),
+    expect(unused_imports, reason = "only a log on disk has images")
+)]
+pub(crate) use image::remove_unnamed as remove_unnamed_images;
+pub(crate) use image::{Images, Loaded, OnDisk, check_images};
 #[cfg(not(feature = "index"))]
 pub(crate) use index::KeyWalk;
 pub(crate) use index::{Index, pin, prefetch};
 #[cfg(feature = "index")]
 pub(crate) use ordered::KeyWalk;
 pub(crate) use runs::RunFiles;
-pub(crate) use segment::{DurableSegment, PinnedBytes};
+pub(crate) use segment::{DurableSegment, PinnedBytes, stored_bytes};
+pub(crate) use slot_cell::SlotCell;
 
 /// What users see of the parts.
 pub(crate) mod public {
     pub use super::clock::{Clock, SystemClock};
+    pub use super::compaction::WorkerPool;
     #[cfg(feature = "test-util")]
     pub use super::conformance;
+    #[cfg(all(feature = "test-util", feature = "wal"))]
+    pub use super::manifest::fuzzing;
     #[cfg(all(feature = "test-util", not(feature = "wal")))]
     pub use super::manual_clock::ManualClock;
     #[cfg(all(feature = "test-util", feature = "index", not(any(loom, shuttle))))]

@@ -45,11 +45,13 @@ impl Core {
     /// The address of a hint if its record is the newest of its key, whose memory is asked for then.
     #[inline]
     fn hinted(&self, segment_id: u64, address: Address) -> Option<Address> {
-        let segment = self.slots.segment(address).filter(|at| at.id() == segment_id)?;
-        if self.index.may_be_dead(address) {
-            return None;
-        }
-        segment.prefetchable(address.offset()).into_iter().for_each(parts::prefetch);
-        Some(address)
+        self.slots.with(address, |mounted| {
+            let segment = &mounted.segment;
+            if segment.id() != segment_id || self.index.may_be_dead(address) {
+                return None;
+            }
+            segment.prefetchable(address.offset()).into_iter().for_each(parts::prefetch);
+            Some(address)
+        })?
     }
 }

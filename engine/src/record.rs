@@ -1,6 +1,7 @@
 //! The words that the write path, the log and the index share: a write that is asked for, a record that is stored.
 
 use crate::address::Location;
+use crate::parts;
 
 /// The number of a commit. Numbers rise in the order of the log, never repeat and never go back, across reopening too;
 /// they are not consecutive.
@@ -53,11 +54,25 @@ impl RecordRef<'_> {
     pub(crate) fn rank(&self) -> Rank {
         Rank { seq: self.seq, tombstone: self.tombstone, location: self.location }
     }
+
+    #[inline]
+    pub(crate) fn footprint(&self) -> Footprint {
+        let RecordRef { tombstone, expires_at_ms, .. } = *self;
+        Footprint { bytes: parts::stored_bytes(self), tombstone, expires_at_ms }
+    }
+}
+
+/// What is counted of a record: what its segment gains with it, and loses when it is replaced.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Footprint {
+    pub(crate) bytes: u32,
+    pub(crate) tombstone: bool,
+    pub(crate) expires_at_ms: Option<u64>,
 }
 
 /// Which of two records of one key counts (rule 1): the higher seq; on equal seq the tombstone, then the later place.
 /// The order of the fields is the rule.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Rank {
     pub(crate) seq: SeqNo,
     pub(crate) tombstone: bool,

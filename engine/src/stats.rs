@@ -56,6 +56,10 @@ pub struct Stats {
     pub pinned_bytes: u64,
     /// The log.
     pub log: LogStats,
+    /// Compaction.
+    pub compaction: CompactionStats,
+    /// The workers, which other databases may share.
+    pub pool: PoolStats,
     /// How the database was opened.
     pub open: OpenReport,
 }
@@ -110,6 +114,86 @@ impl IndexStats {
     pub fn memory_bytes(&self) -> u64 {
         self.point_bytes + self.order_bytes + self.dead_bits_bytes
     }
+}
+
+/// The figures of compaction since the opening; all 0 for a database in memory and in a build without it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
+pub struct CompactionStats {
+    /// Jobs that were finished.
+    pub jobs: u64,
+    /// Jobs that were given up because they failed again and again.
+    pub jobs_given_up: u64,
+    /// Steps of jobs that failed.
+    pub failures: u64,
+    /// Bytes of the records that finished jobs have read.
+    pub bytes_read: u64,
+    /// Bytes of the records that they have written.
+    pub bytes_written: u64,
+    /// Segments, those of the log included.
+    pub segments: u64,
+    /// Segments that were given up.
+    pub segments_retired: u64,
+    /// Segments that were written.
+    pub segments_written: u64,
+    /// Bytes of all records in all segments.
+    pub record_bytes: u64,
+    /// Bytes of those that live: the newest of each key, tombstones included.
+    pub live_bytes: u64,
+    /// Bytes of garbage beyond what is good enough.
+    pub debt_bytes: u64,
+    /// Time that writers were made to wait because compaction was far behind, in microseconds.
+    pub delay_us: u64,
+}
+
+/// The figures of a pool of workers; all 0 for a database that has none: in memory, `manual`, or without `async_compaction`.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
+pub struct PoolStats {
+    /// Threads.
+    pub workers: u64,
+    /// Steps that were done for the databases that are open.
+    pub steps: u64,
+    /// Tasks that could be worked on, if a worker were free, on average over the databases, in thousandths.
+    pub queue_depth_permille: u64,
+    /// Each database that is open.
+    pub queues: Vec<QueueStats>,
+}
+
+/// The figures of one database in a pool of workers.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
+pub struct QueueStats {
+    /// Its directory.
+    pub name: String,
+    /// Tasks that could be worked on, if a worker were free.
+    pub depth: u64,
+    /// Tasks that a worker is at.
+    pub running: u64,
+    /// Tasks that wait for time to pass, or for something to happen.
+    pub waiting: u64,
+    /// Steps that were done.
+    pub steps: u64,
+}
+
+/// What a call of [`Db::compact`](crate::Db::compact) did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
+pub struct CompactionReport {
+    /// Jobs that were done.
+    pub jobs: u64,
+    /// Segments that were given up.
+    pub segments_retired: u64,
+    /// Segments that were written.
+    pub segments_written: u64,
+    /// Bytes of the records that were read.
+    pub bytes_read: u64,
+    /// Bytes of the records that were written.
+    pub bytes_written: u64,
 }
 
 /// The figures of the log since it was opened, or since `Db::reset_stats`. In memory all that concerns the disk is 0.
@@ -194,6 +278,12 @@ pub struct OpenReport {
     pub replay_ms: u64,
     /// Time for filling the index, in milliseconds.
     pub index_ms: u64,
+    /// Time for reading the image of the index, in milliseconds.
+    pub image_ms: u64,
+    /// Bytes of the image; 0 if there was none, or it was of no use.
+    pub image_bytes: u64,
+    /// Keys that the image gave, those of tombstones included.
+    pub image_keys: u64,
 }
 
 /// How far an opening has come; the listener is set by `Builder::progress`.
@@ -225,11 +315,9 @@ impl Counters {
             Installed::Stale | Installed::Present => return,
             Installed::Inserted => {}
             // The usual one: what it takes away it gives back.
-            Installed::Replaced { old_tombstone, .. } if old_tombstone == tombstone && is_kept => {
-                return;
-            }
-            Installed::Replaced { old_tombstone, .. } => {
-                count(old_tombstone).fetch_sub(1, Relaxed);
+            Installed::Replaced { was, .. } if was.tombstone == tombstone && is_kept => return,
+            Installed::Replaced { was, .. } => {
+                count(was.tombstone).fetch_sub(1, Relaxed);
             }
         }
         if is_kept {

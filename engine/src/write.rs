@@ -56,7 +56,8 @@ pub(crate) struct FailedCheck(pub(crate) usize);
 impl Core {
     /// Commits; returns once the commit is visible and as durable as asked.
     pub(crate) fn commit(&self, writes: &[Write<'_>], asked: Option<Durability>) -> Result<SeqNo> {
-        let durability = self.admit(writes, asked)?;
+        let (durability, commit_bytes) = self.admit(writes, asked)?;
+        self.compaction.delay(commit_bytes);
         let installing = self.prefetch(writes);
         let _shared = sync::read(&self.gate);
         let appended = self.log.append(writes, durability, installing);
@@ -69,7 +70,8 @@ impl Core {
         writes: &[Write<'_>],
         asked: Option<Durability>,
     ) -> Result<Ticket<SeqNo>> {
-        let durability = self.admit(writes, asked)?;
+        // Not delayed: whoever asks for a ticket must not sleep.
+        let (durability, _) = self.admit(writes, asked)?;
         let _shared = sync::read(&self.gate);
         // ORDERING: under the gate, which orders it before the swap of any conditional commit.
         self.unsettled.store(true, Release);
@@ -83,7 +85,8 @@ impl Core {
         checks: &[Check<'_>],
         asked: Option<Durability>,
     ) -> Result<Result<SeqNo, FailedCheck>> {
-        let durability = self.admit(writes, asked)?;
+        let (durability, commit_bytes) = self.admit(writes, asked)?;
+        self.compaction.delay(commit_bytes);
         let _alone = sync::write(&self.gate);
         self.settle()?;
         for (n, check) in checks.iter().enumerate() {
@@ -97,7 +100,7 @@ impl Core {
     }
 
     /// Waits until every commit that a ticket stands for is installed. The caller has the gate alone.
-    fn settle(&self) -> Result<()> {
+    pub(crate) fn settle(&self) -> Result<()> {
         // ORDERING: pairs with the store in `commit_async`, through the gate.
         if self.unsettled.load(Acquire) {
             // DURABILITY: not for durability; a sync returns only after its leader has installed what it covers.
@@ -105,6 +108,14 @@ impl Core {
             self.unsettled.store(false, Release);
         }
         Ok(())
+    }
+
+    /// Waits for the commits that are under way; every one up to the number that this returns is in the index, and was in
+    /// the log before. Other writers wait meanwhile.
+    pub(crate) fn settled_seq(&self) -> Result<SeqNo> {
+        let _alone = sync::write(&self.gate);
+        self.settle()?;
+        Ok(self.log.last_seq())
     }
 
     fn holds(&self, check: &Check<'_>) -> Result<bool> {
@@ -143,17 +154,21 @@ impl Core {
         old.for_each(|address| self.prefetch_record(address));
     }
 
-    /// Refuses what may not or cannot be written, and says how durable it is to be.
+    /// Refuses what may not or cannot be written, and says how durable it is to be and how large it is.
     #[inline]
-    fn admit(&self, writes: &[Write<'_>], asked: Option<Durability>) -> Result<Durability> {
+    fn admit(
+        &self,
+        writes: &[Write<'_>],
+        asked: Option<Durability>,
+    ) -> Result<(Durability, usize)> {
         self.check_writable()?;
-        check_limits(writes)?;
-        self.options.durability_of(asked)
+        let commit_bytes = check_limits(writes)?;
+        Ok((self.options.durability_of(asked)?, commit_bytes))
     }
 }
 
 #[inline]
-fn check_limits(writes: &[Write<'_>]) -> Result<()> {
+fn check_limits(writes: &[Write<'_>]) -> Result<usize> {
     let mut commit_bytes = 0;
     for write in writes {
         if write.key.len() > KEY_BYTES_MAX {
@@ -178,5 +193,5 @@ fn check_limits(writes: &[Write<'_>]) -> Result<()> {
             writes.len()
         )));
     }
-    Ok(())
+    Ok(commit_bytes)
 }

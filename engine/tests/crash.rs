@@ -30,7 +30,7 @@ fn power_cuts_take_nothing_that_was_promised() {
 #[test]
 fn faults_are_told_and_lose_nothing() {
     let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
-    let runs = from_env("CORTEN_FAULT_RUNS", 20_000);
+    let runs = from_env("CORTEN_FAULT_RUNS", 5_000);
     let seed = run_seed("faults");
     demand(faults::run(faults::Budget { runs, seed, only: only_trace() }));
 }

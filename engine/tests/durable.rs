@@ -63,7 +63,7 @@ fn everything_that_was_acknowledged_is_there_after_a_reopen() {
         last_seq = db.stats().last_seq;
         assert_eq!(db.stats().durable_seq, last_seq);
     }
-    let db = Db::open(&dir).unwrap();
+    let db = Db::builder(&dir).index_images(false).build().unwrap();
     let report = db.open_report();
     assert!(!report.created);
     assert_eq!((report.keys, report.bytes_cut), (500, 0));
@@ -375,7 +375,7 @@ fn an_opening_reports_its_progress() {
     drop(db);
     let seen = Arc::new(Mutex::new(Vec::new()));
     let listener = Arc::clone(&seen);
-    let builder = Db::builder(&dir);
+    let builder = Db::builder(&dir).index_images(false);
     let db = builder.progress(move |at| listener.lock().unwrap().push(at)).build().unwrap();
     assert_eq!(db.open_report().records, 1000);
     let seen = seen.lock().unwrap();

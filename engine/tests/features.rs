@@ -2,10 +2,15 @@
 
 use std::time::Duration;
 
-use cortenkv::{Builder, Compression, Config, Db, Durability};
+use cortenkv::{Builder, Compression, Config, Db, Durability, WorkerPool};
 
 fn code(builder: Builder) -> u32 {
     builder.build().unwrap_err().code()
+}
+
+fn has_compaction() -> bool {
+    let build = Db::open_in_memory().unwrap().stats().build;
+    build.compaction && build.wal
 }
 
 fn memory() -> Builder {
@@ -14,7 +19,11 @@ fn memory() -> Builder {
 
 #[test]
 fn options_of_absent_parts_are_unsupported_and_may_be_off() {
-    assert_eq!(code(memory().async_compaction(true)), 12);
+    if !has_compaction() {
+        assert_eq!(code(memory().async_compaction(true)), 12);
+        assert_eq!(WorkerPool::new(0, 256).unwrap_err().code(), 12);
+        assert_eq!(WorkerPool::manual().unwrap_err().code(), 12);
+    }
     assert_eq!(code(memory().write_back_cache(true)), 12);
     assert_eq!(code(memory().cache_capacity(1)), 12);
     assert_eq!(code(memory().memory_budget(1)), 12);
@@ -38,8 +47,20 @@ fn settings_that_can_never_work_are_invalid() {
     config.sched.max_workers = 0;
     assert_eq!(code(memory().config(config)), 3);
     let mut config = Config::default();
+    config.sched.worker_count = 257;
+    assert_eq!(code(memory().config(config)), 3);
+}
+
+// D2, D6
+#[test]
+fn workers_may_be_counted_where_there_are_any() {
+    let mut config = Config::default();
     config.sched.worker_count = 4;
-    assert_eq!(code(memory().config(config)), 12);
+    let opened = memory().async_compaction(false).config(config).build();
+    match has_compaction() {
+        true => assert_eq!(opened.unwrap().stats().pool.workers, 0, "nothing to do in memory"),
+        false => assert_eq!(opened.unwrap_err().code(), 12),
+    }
 }
 
 // Design 14: of `durability` and `sync_interval` the last wins.

@@ -2,6 +2,8 @@
 //!
 //! `CORTEN_BUG=list` prints the names. `CORTEN_BUG=NAME` plants that one and runs the suites at their default budget up to
 //! the first violation; the test then fails, which is what the caller wants. Without it the suites run briefly, and pass.
+//! Bugs of images (`image-...`) are not listed: the histories of these suites are too short for an image, those of `image.rs` are
+//! not, and `CORTEN_BUG=NAME cargo test -p cortenkv --features seeded-bugs --test image` fails with each.
 
 #[path = "crash/harness.rs"]
 mod harness;
@@ -32,7 +34,11 @@ const TEST: &str = "the_general_suites_catch_a_planted_bug";
 fn the_general_suites_catch_a_planted_bug() {
     let bug = std::env::var("CORTEN_BUG").unwrap_or_default();
     match bug.as_str() {
-        "list" => bugs::list().for_each(|(name, _)| println!("bug: {name}")),
+        "list" => {
+            let names = bugs::list().map(|(name, _)| name);
+            let names = names.filter(|name| !name.starts_with("image-"));
+            names.for_each(|name| println!("bug: {name}"));
+        }
         "" => demand(suites(&BRIEF)),
         name => {
             assert!(bugs::plant(name), "there is no bug `{name}`; CORTEN_BUG=list names them");

@@ -58,6 +58,29 @@ impl DeadBits {
         DeadBits { chunks, segment_bytes, count: AtomicUsize::new(0) }
     }
 
+    /// Bits that say of every record that it is dead, but for those that start at the offsets of `live`, each in bytes.
+    ///
+    /// Offsets beyond the segment are passed over.
+    pub fn all_but(segment_bytes: u32, live: impl IntoIterator<Item = u32>) -> Self {
+        let bits = DeadBits::new(segment_bytes);
+        let mut chunks: Vec<Vec<u64>> = (0..bits.chunks.len() as u32)
+            .map(|number| vec![u64::MAX; words_of_chunk(bits.segment_bytes, number)])
+            .collect();
+        let mut dead = chunks.iter().map(|chunk| chunk.len() * u64::BITS as usize).sum::<usize>();
+        for offset_bytes in live {
+            let chunk = chunks.get_mut((offset_bytes / CHUNK_BYTES) as usize);
+            let (word, bit) = place(offset_bytes);
+            let Some(word) = chunk.and_then(|chunk| chunk.get_mut(word)) else { continue };
+            dead -= usize::from(*word & bit != 0);
+            *word &= !bit;
+        }
+        for (cell, chunk) in bits.chunks.iter().zip(chunks) {
+            let _new = cell.set(chunk.into_iter().map(AtomicU64::new).collect());
+        }
+        bits.count.store(dead, Ordering::Relaxed);
+        bits
+    }
+
     /// Marks the record that starts at this offset; true if it was not marked. Beyond the segment nothing happens.
     #[inline]
     pub fn set(&self, offset_bytes: u32) -> bool {
@@ -68,8 +91,8 @@ impl DeadBits {
         let cell = &self.chunks[number as usize];
         let chunk = cell.get().or_else(|| {
             // Built outside the cell, so that no other thread waits for the allocation.
-            let bytes = (self.segment_bytes - number * CHUNK_BYTES).min(CHUNK_BYTES);
-            let words = (0..bytes.div_ceil(WORD_BYTES)).map(|_| AtomicU64::new(0));
+            let words = words_of_chunk(self.segment_bytes, number);
+            let words = (0..words).map(|_| AtomicU64::new(0));
             // It fails if another thread was faster, whose chunk is taken then.
             let _lost = cell.set(words.collect());
             cell.get()
@@ -112,6 +135,11 @@ impl DeadBits {
             + size_of_val(&*self.chunks)
             + chunks.map(|c| size_of_val(&**c)).sum::<usize>()
     }
+}
+
+/// The words that the bits of a chunk take.
+fn words_of_chunk(segment_bytes: u32, number: u32) -> usize {
+    (segment_bytes - number * CHUNK_BYTES).min(CHUNK_BYTES).div_ceil(WORD_BYTES) as usize
 }
 
 /// The word in its chunk and the bit in the word.

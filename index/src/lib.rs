@@ -62,6 +62,7 @@ mod address;
 pub mod bugs;
 mod dead;
 pub mod design;
+mod epoch_cell;
 mod error;
 #[cfg(all(test, loom))]
 mod loom_models;
@@ -77,6 +78,7 @@ pub mod testkit;
 
 pub use address::Address;
 pub use dead::DeadBits;
+pub use epoch_cell::EpochCell;
 pub use error::{Error, ErrorKind, Result};
 #[cfg(feature = "ordered")]
 pub use ordered::batch::KeyBatch;
@@ -91,7 +93,7 @@ pub use ordered::range::{KeyRange, prefix_end};
 #[cfg(feature = "ordered")]
 pub use ordered::run::{RamRuns, RunBytes, RunStore};
 #[cfg(feature = "ordered")]
-pub use ordered::runs::{RunsKeyspace, RunsOptions, RunsOrdered};
+pub use ordered::runs::{RunsKeyspace, RunsOptions, RunsOrdered, SavedPiece, SavedRun};
 #[cfg(feature = "ordered")]
 pub use ordered::stats::OrderStats;
 #[cfg(feature = "ordered")]

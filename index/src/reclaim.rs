@@ -24,6 +24,11 @@ mod imp {
     }
 
     impl Guard {
+        #[inline]
+        pub(crate) fn epoch(&self) -> &crossbeam_epoch::Guard {
+            &self.epoch
+        }
+
         /// Drops `garbage` once every pin that is held now is gone; what it was a part of must not lead to it any more.
         pub(crate) fn retire<T: Send + 'static>(&self, garbage: Box<T>) {
             if planted(Bug::RetiredAtOnce) {

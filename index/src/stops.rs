@@ -5,6 +5,10 @@
 /// A place between two steps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
+#[allow(
+    clippy::enum_variant_names,
+    reason = "each names the moment before a step; a stop is nothing else"
+)]
 pub enum Stop {
     /// The hook of an install has run, the slot is not changed yet.
     BeforeInstall,

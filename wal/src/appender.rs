@@ -9,6 +9,7 @@
 //!   it back, and no relaxed commit above is acknowledged.
 //! - Every segment has room for a seal frame behind whatever is in it.
 
+mod reclaim;
 mod room;
 
 use std::collections::VecDeque;
@@ -17,9 +18,7 @@ use std::sync::Arc;
 use crate::bugs::{Bug, planted};
 use crate::commit::{COPY_UNDER_LOCK_BYTES_MAX, Commit};
 use crate::error::Result;
-use crate::format::{
-    HEADER_BYTES, MARK_FRAME_BYTES, Mark, PURGE_FRAME_BYTES, encode_mark, encode_purge,
-};
+use crate::format::{HEADER_BYTES, MARK_FRAME_BYTES, Mark, encode_mark};
 use crate::latch::Latch;
 use crate::leader::Scope;
 use crate::metrics::Counters;
@@ -289,19 +288,6 @@ impl Appender {
         let mark = Mark { durable_seq, wall_ms: around.space.clock.wall_ms() };
         self.store_frame(|place| encode_mark(mark, place), around);
         self.marked = around.durable;
-    }
-
-    /// Notes that segments below `oldest` are about to be removed.
-    pub(crate) fn note_purge(
-        &mut self,
-        below: SeqNo,
-        oldest: u64,
-        around: &Surroundings<'_>,
-    ) -> Result<()> {
-        self.make_room(PURGE_FRAME_BYTES as u32, PURGE_FRAME_BYTES as u32, true, around)?;
-        self.store_frame(|place| encode_purge(below, oldest, place), around);
-        self.oldest = oldest;
-        Ok(())
     }
 
     /// Stores a frame of the log's own; `at` moves behind it.

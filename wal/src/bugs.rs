@@ -63,10 +63,38 @@ bugs! {
     TombstoneNotCopied = "tombstone-not-copied",
     /// Records are shown without their expiry, so expired entries are live again.
     ExpiryDropped = "expiry-dropped",
+    /// A compacted segment gets its name before its content is durable.
+    CompactedRenamedBeforeSync = "compacted-renamed-before-sync",
+    /// Recovery shows what is left of a retired segment.
+    RetiredReplayed = "retired-replayed",
+    /// A compacted segment counts before its name is durable.
+    CompactedNameNotSynced = "compacted-name-not-synced",
+    /// A segment is retired before that is durable which made its records dead.
+    RetiredBeforeLogSync = "retired-before-log-sync",
+    /// The file of a segment goes before the manifest says so.
+    UnlinkedBeforeEdit = "unlinked-before-edit",
+    /// Recovery removes retired segments on the word of a manifest that is in the page cache only.
+    ManifestTrustedFromCache = "manifest-trusted-from-cache",
+    /// A segment that recovery has shortened counts its commits as before, so that their copies look known.
+    CopiesTakenForKnown = "copies-taken-for-known",
+    /// Compaction forgets a tombstone while another segment holds an older put.
+    TombstoneForgottenEarly = "tombstone-forgotten-early",
+    /// Compaction forgets an expired put while it hides an older one.
+    ExpiredForgottenEarly = "expired-forgotten-early",
+    /// A copy takes the place of a newer put.
+    PutLostToRelocation = "put-lost-to-relocation",
     /// A manifest edit is used before it is durable.
     ManifestNotSynced = "manifest-not-synced",
     /// CURRENT names a manifest that is not durable yet.
     CurrentBeforeManifest = "current-before-manifest",
+    /// An image of the index covers a segment that the index did not point at when it was copied.
+    ImageCoversMoving = "image-covers-moving",
+    /// An image of the index counts before the log that it points at is durable.
+    ImageBeforeSync = "image-before-sync",
+    /// After an image is loaded, compacted segments that are newer are not looked at.
+    ImageOutputsForgotten = "image-outputs-forgotten",
+    /// After an image is loaded, tombstones in newer compacted segments are not looked at.
+    ImageTombstonesForgotten = "image-tombstones-forgotten",
     /// A put on a tombstone does not tell key order, so the key stays lost where a merge has dropped it.
     KeyDroppedByMerge = "key-dropped-by-merge",
     /// A scan trusts the place of a record that was replaced.

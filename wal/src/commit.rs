@@ -105,7 +105,7 @@ fn compressed_body<'a>(
 }
 
 /// Calls `f` with the offset and the bytes of each record.
-fn for_each_record(records: &mut [u8], mut f: impl FnMut(usize, &mut [u8])) {
+pub(crate) fn for_each_record(records: &mut [u8], mut f: impl FnMut(usize, &mut [u8])) {
     let mut at = 0;
     while let Some(head) = records.get(at..).and_then(HeadWord::read) {
         let end = at + head.stored_bytes as usize;

@@ -27,6 +27,7 @@ use crate::space::Space;
 use crate::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use crate::sync::{Arc, Condvar, Mutex, RwLock, lock, wait};
 use crate::train::{GatherGauge, Train};
+use crate::uninstalled::Uninstalled;
 use crate::vfs::{DirLock, ForkSentinel};
 
 pub(crate) type SegmentTable = std::collections::BTreeMap<u64, StdArc<Segment>>;
@@ -53,6 +54,8 @@ pub(crate) struct Core {
     pub(crate) accepting: AtomicBool,
     /// Held by a purge: segments go one purge at a time.
     pub(crate) purge: Mutex<()>,
+    /// Relaxed commits that are in the log and not installed yet, by segment.
+    pub(crate) uninstalled: Uninstalled,
     pub(crate) tickets: AtomicUsize,
     pub(crate) next_ticket: AtomicU64,
     pub(crate) sentinel: StdArc<ForkSentinel>,
@@ -112,7 +115,9 @@ impl Core {
                 self.wait_published(placed.seq);
             }
             if !durability.is_durable() {
-                self.finish_relaxed(&placed, commit, durability, install)?;
+                let finished = self.finish_relaxed(&placed, commit, durability, install);
+                self.uninstalled.note_installed(placed.segment);
+                finished?;
             }
             Ok(placed.seq)
         })
@@ -131,6 +136,9 @@ impl Core {
             self.note_segment(appender.segment());
         }
         let placed = placed?;
+        if !waits_for_install {
+            self.uninstalled.note_placed(placed.segment);
+        }
         let wants_space = appender.has_wishes(&self.space) || rotated;
         drop(appender);
         if let Some(segment) = &placed.copy_to {

@@ -23,10 +23,10 @@ pub(crate) use frame::{
     encode_group_header, encode_mark, encode_purge, encode_seal, group_raw_bytes, parse_frame,
     parse_verified_frame, read_record,
 };
-pub(crate) use header::{HEADER_BYTES, HeaderFault, SegmentHeader};
+pub(crate) use header::{HEADER_BYTES, HeaderFault, SegmentHeader, SegmentKind};
 pub(crate) use record::{
     EXPIRY_MS_MAX, PREFIX_BYTES, RECORD_OVERHEAD_BYTES_MAX, RecordFields, encode_record,
-    finish_head, parse_record, set_in_group,
+    finish_head, parse_record, record_bytes, set_in_group,
 };
 
 /// The kind byte of a head word.

@@ -6,8 +6,8 @@ use std::path::Path;
 
 use crate::compress::{CODEC_NONE, decompress};
 use crate::format::{
-    FRAME_HEADER_BYTES, Frame, HeadWord, Kind, PREFIX_BYTES, Place, SegmentHeader, finish_head,
-    parse_frame,
+    FRAME_HEADER_BYTES, Frame, HeadWord, Kind, PREFIX_BYTES, Place, SegmentHeader, SegmentKind,
+    finish_head, parse_frame,
 };
 use crate::recovery::scan;
 use crate::segment::{Data, SEGMENT_SPAN, Segment, for_each_group_record};
@@ -102,7 +102,17 @@ pub fn segment(file: &[u8]) -> usize {
 
 /// The header of a segment of this version.
 pub fn header(owner: [u8; 16], id: u64, salt: u64) -> Vec<u8> {
-    SegmentHeader { owner, owner_data: [0; 16], id, salt, created_ms: 0, built_end: 0 }.encode()
+    let header = SegmentHeader {
+        kind: SegmentKind::Log,
+        owner,
+        owner_data: [0; 16],
+        id,
+        salt,
+        created_ms: 0,
+        built_end: 0,
+        grouped: false,
+    };
+    header.encode()
 }
 
 /// Stores a frame with a right checksum at `at`, lengthening the file where needed; the place behind it. The body is

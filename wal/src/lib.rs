@@ -21,7 +21,7 @@
 //! # Layout
 //! `wal` is the handle; `core` the path of a commit; `appender` the end of the log under its lock; `train` and `leader` group
 //! commit; `background` the timer and the thread; `space` new segments and windows; `tail` mapping or staging;
-//! `recovery` the open; `format` every byte on disk (specified in `FORMAT.md`); `vfs`, `clock` and `sync` the seams.
+//! `recovery` the open; `retire` segments that go from anywhere, `compacted` those that take over what lives in them; `format` every byte on disk (specified in `FORMAT.md`); `vfs`, `clock` and `sync` the seams.
 
 #![deny(unsafe_code)]
 
@@ -32,6 +32,7 @@ mod batch;
 pub mod bugs;
 pub mod clock;
 mod commit;
+mod compacted;
 mod compress;
 mod core;
 mod error;
@@ -40,6 +41,7 @@ mod format;
 #[doc(hidden)]
 pub mod fuzzing;
 mod install;
+mod known;
 mod latch;
 mod leader;
 #[cfg(all(test, loom))]
@@ -48,6 +50,7 @@ mod metrics;
 mod options;
 mod record;
 mod recovery;
+mod retire;
 mod segment;
 mod segment_reader;
 mod space;
@@ -55,12 +58,17 @@ mod sync;
 mod tail;
 mod ticket;
 mod train;
+mod uninstalled;
 mod unsynced;
 pub mod vfs;
 mod wal;
 
 pub use batch::{Batch, COMMIT_BYTES_MAX, KEY_BYTES_MAX, VALUE_BYTES_MAX};
+pub use compacted::{
+    COMPACTED_ID_MIN, CompactedBuilder, CompactedFile, CompactedReport, CompactedSegment,
+};
 pub use error::{ClosedReason, Error, ErrorKind, Result};
+pub use known::KnownSegment;
 pub use metrics::WalStats;
 pub use options::{
     Background, Damage, Durability, Progress, ProgressCallback, SEGMENT_BYTES_MAX,
@@ -68,6 +76,7 @@ pub use options::{
 };
 pub use record::{Location, Record, RecordKind, RecordRef, ReplayHandler, SeqNo};
 pub use recovery::RecoveryReport;
+pub use retire::{RetiredSegment, SegmentInfo};
 pub use segment_reader::{MappedRecord, PinnedBytes, SegmentReader};
 pub use ticket::Ticket;
 pub use wal::Wal;

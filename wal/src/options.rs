@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use crate::clock::{Clock, SystemClock};
 use crate::error::{Error, ErrorKind, Result};
+use crate::known::KnownSegment;
+use crate::retire::{RetiredSegment, validate_retired};
 use crate::vfs::{OsVfs, Vfs};
 
 /// When a commit is acknowledged. The contract of each mode, which the crash suites check:
@@ -125,6 +127,15 @@ pub struct WalOptions {
     pub owner: [u8; 16],
     /// Sixteen bytes of the owner's choice in every segment header (the engine keeps its hash id and seed there).
     pub owner_data: [u8; 16],
+    /// Segments that were retired by [`Wal::retire`](crate::Wal::retire), as their owner has written down: recovery goes
+    /// through them as if they were there and empty, and removes what a crash left of their files.
+    pub retired: Vec<RetiredSegment>,
+    /// Segments whose records the owner has already: recovery takes them for intact up to these ends, reads no more of them
+    /// than their first frame, and does not replay them. What does not look as it is said to is scanned and replayed.
+    pub known: Vec<KnownSegment>,
+    /// Whether recovery offers the records to the handler, as it does unless this is off: then the owner asks for those of
+    /// each segment by [`Wal::replay`](crate::Wal::replay), once it can read others at the same time.
+    pub replay: bool,
     /// The file system.
     pub vfs: Arc<dyn Vfs>,
     /// The clocks.
@@ -179,6 +190,9 @@ impl Default for WalOptions {
             tickets_max: 65_536,
             owner: [0; 16],
             owner_data: [0; 16],
+            retired: Vec::new(),
+            known: Vec::new(),
+            replay: true,
             vfs: Arc::new(OsVfs::new()),
             clock: Arc::new(SystemClock),
             progress: None,
@@ -225,6 +239,12 @@ setters! {
     owner: [u8; 16],
     /// Sets [`WalOptions::owner_data`].
     owner_data: [u8; 16],
+    /// Sets [`WalOptions::retired`].
+    retired: Vec<RetiredSegment>,
+    /// Sets [`WalOptions::known`].
+    known: Vec<KnownSegment>,
+    /// Sets [`WalOptions::replay`].
+    replay: bool,
     /// Sets [`WalOptions::vfs`].
     vfs: Arc<dyn Vfs>,
     /// Sets [`WalOptions::clock`].
@@ -247,6 +267,7 @@ impl WalOptions {
     pub(crate) fn validate(&self) -> Result<()> {
         let invalid = |text: String| Err(Error::new(ErrorKind::InvalidArgument, text));
         validate_durability(self.durability)?;
+        validate_retired(&self.retired)?;
         if self.segment_bytes != 0
             && !(SEGMENT_BYTES_MIN..=SEGMENT_BYTES_MAX).contains(&self.segment_bytes)
         {

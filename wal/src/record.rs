@@ -2,6 +2,8 @@
 
 use bytes::Bytes;
 
+use crate::format::{RecordFields, record_bytes};
+
 /// Number of a commit. Log order is sequence order; numbers never go back or repeat, across reopen too, and leave a gap
 /// of 2^30 at each open. The first is greater than 0.
 pub type SeqNo = u64;
@@ -67,6 +69,23 @@ pub struct Record {
 }
 
 impl RecordRef<'_> {
+    /// The bytes that the record occupies in a segment, uncompressed, by its content alone.
+    pub fn stored_bytes(&self) -> u32 {
+        record_bytes(&self.fields()) as u32
+    }
+
+    /// What a record of its own, outside a group, says.
+    pub(crate) fn fields(&self) -> RecordFields<'_> {
+        RecordFields {
+            keyspace: self.keyspace,
+            delete: self.kind == RecordKind::Delete,
+            in_group: false,
+            expires_at_ms: self.expires_at_ms,
+            key: self.key,
+            value: self.value,
+        }
+    }
+
     /// Copies the bytes out of the log.
     pub fn to_record(&self) -> Record {
         Record {

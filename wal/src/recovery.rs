@@ -17,6 +17,7 @@
 
 mod chain;
 mod files;
+mod known;
 mod plan;
 mod rebuild;
 mod scan;
@@ -41,6 +42,7 @@ use crate::segment::Position;
 use crate::space::Space;
 use crate::sync::{Condvar, Mutex, RwLock};
 use crate::train::{GatherGauge, Train};
+use crate::uninstalled::Uninstalled;
 use crate::vfs::{DirLock, ForkSentinel};
 use chain::{Chain, Gap, choose};
 use files::Files;
@@ -66,6 +68,9 @@ pub struct RecoveryReport {
     pub bytes_copied: u64,
     /// Files removed that were not part of the log.
     pub files_removed: u64,
+    /// Retired segments that are older than the log is by now: nothing asks for them any more, so the owner may forget that
+    /// they were retired.
+    pub retired_forgotten: Vec<u64>,
     /// Damaged places that salvage skipped.
     pub damaged_places: u64,
     /// The last sequence number in the log; 0 when it is empty.
@@ -94,7 +99,7 @@ pub(crate) fn recover(
     let started = clock.monotonic();
     let mut files = Files::read(&lock, &options)?;
     let scans = files.scan(&options)?;
-    let (chain, gap) = choose(&scans);
+    let (chain, gap) = choose(&scans, &files.retired);
     let gap = gap.or_else(|| misplaced_end(&files, &scans, &chain));
     if options.damage == Damage::Refuse
         && !planted(Bug::DamageTakenForEnd)
@@ -120,7 +125,8 @@ pub(crate) fn recover(
     let rebuilt = rebuild(&space, plan.before, &plan.sources, log_bytes)?;
     let rebuilt_at = clock.monotonic();
     let mut report = RecoveryReport {
-        segments: chain.segments.len() as u64,
+        segments: plan.segments,
+        retired_forgotten: forgotten(&files, &plan, &rebuilt),
         bytes: log_bytes + rebuilt.bytes_copied,
         bytes_copied: rebuilt.bytes_copied,
         bytes_cut: plan.bytes_cut,
@@ -132,7 +138,7 @@ pub(crate) fn recover(
         rebuild_time: rebuilt_at.saturating_sub(scanned),
         ..RecoveryReport::default()
     };
-    let segments = replay(&plan, &rebuilt, handler.as_ref(), &options, &mut report)?;
+    let segments = replay(&plan, &scans, &rebuilt, handler.as_ref(), &options, &mut report)?;
     report.replay_time = clock.monotonic().saturating_sub(rebuilt_at);
     report.files_removed = files.remove_leftovers(&space, &plan.kept, &plan.set_aside);
     let core = core(CoreParts { lock, options, handler, space, plan, rebuilt, segments })?;
@@ -152,14 +158,27 @@ fn gap_error(files: &Files, scans: &BTreeMap<u64, Scan>, gap: &Gap, chain: &Chai
             let expected = format!("a place where a frame of segment {predecessor:016x} ends");
             Error::corruption(&files.path(*id), u64::from(HEADER_BYTES), expected, "another place")
         }
+        Gap::Behind { id } => {
+            let was = if files.retired.contains_key(id) { "retired" } else { "sealed" };
+            let expected = format!("a segment behind {id:016x}, which was {was}");
+            Error::corruption(files.dir(), 0, expected, "none")
+        }
         Gap::Missing { id } => Error::corruption(&files.path(*id), 0, expected, "no such file"),
         Gap::Unknown => Error::corruption(files.dir(), 0, expected, "no segment that is intact"),
     }
 }
 
-/// Offers every record to the handler, in log order.
+/// The retired segments that are older than the log, as its new segment says.
+fn forgotten(files: &Files, plan: &Plan, rebuilt: &Rebuilt) -> Vec<u64> {
+    let first_new = rebuilt.segments.first().map_or(0, |segment| segment.id);
+    let oldest = if plan.before.oldest == 0 { first_new } else { plan.before.oldest };
+    files.retired.range(..oldest).map(|(id, _)| *id).collect()
+}
+
+/// Offers every record to the handler that asks for it, in log order, and makes the table of segments.
 fn replay(
     plan: &Plan,
+    scans: &BTreeMap<u64, Scan>,
     rebuilt: &Rebuilt,
     handler: &dyn ReplayHandler,
     options: &WalOptions,
@@ -176,7 +195,10 @@ fn replay(
     for (segment, end) in kept.chain(new) {
         segment.advance(end.stored, segment.last_seq());
         let start = Position { stored: HEADER_BYTES, logical: HEADER_BYTES };
-        report.records += install_segment(segment, start, end.stored, handler)?;
+        let is_known = scans.get(&segment.id).is_some_and(|scan| scan.is_known);
+        if options.replay && !is_known {
+            report.records += install_segment(segment, start, end.stored, handler)?;
+        }
         table.insert(segment.id, Arc::clone(segment));
         bytes_done += u64::from(end.stored);
         if let Some(progress) = &options.progress {
@@ -222,6 +244,7 @@ fn core(parts: CoreParts) -> Result<Core> {
         handler,
         accepting: true.into(),
         purge: Mutex::new(()),
+        uninstalled: Uninstalled::default(),
         tickets: 0.into(),
         next_ticket: 0.into(),
         sentinel: Arc::new(sentinel),

@@ -1,7 +1,8 @@
 //! One file of the log: its bytes, its published end, and the records of its groups.
 //!
 //! # Layout
-//! `read` is the way from a logical offset to a record, `spans` the difference between logical and stored offsets.
+//! `read` is the way from a logical offset to a record, `spans` the difference between logical and stored offsets, `walk`
+//! the way through all frames in order.
 //!
 //! # Invariants
 //! - Logical and stored offsets are the same up to the first compressed group, and differ by a constant between groups.
@@ -9,10 +10,11 @@
 
 mod read;
 mod spans;
+mod walk;
 
 use std::borrow::Cow;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use crate::bugs::{Bug, planted};
 use crate::compress::{CODEC_NONE, DecompressFault, decompress};
@@ -82,6 +84,8 @@ pub(crate) struct Segment {
     pub(crate) data: Data,
     /// The nominal end of the file; only a commit that is larger by itself goes beyond.
     pub(crate) capacity: u32,
+    /// From its header.
+    pub(crate) created_ms: u64,
     /// Space is reserved up to here; nothing is stored beyond.
     pub(crate) reserved: AtomicU32,
     /// Page faults were taken ahead up to here.
@@ -90,6 +94,12 @@ pub(crate) struct Segment {
     end: AtomicU32,
     /// The sequence of the last commit in it.
     last_seq: AtomicU64,
+    /// Its first frame, once it was begun; never of a compacted segment.
+    chain: OnceLock<ChainFrame>,
+    /// Where it ends, once it was left for the next: its successor says the same.
+    sealed: OnceLock<Position>,
+    /// Set when it was found settled, which it stays.
+    settled: OnceLock<()>,
     compressed: CompressedSpans,
 }
 
@@ -108,10 +118,14 @@ impl Segment {
             salt,
             data,
             capacity: 0,
+            created_ms: 0,
             reserved: AtomicU32::new(0),
             prefaulted: AtomicU32::new(0),
             end: AtomicU32::new(0),
             last_seq: AtomicU64::new(0),
+            chain: OnceLock::new(),
+            sealed: OnceLock::new(),
+            settled: OnceLock::new(),
             compressed: CompressedSpans::new(),
         }
     }
@@ -132,6 +146,34 @@ impl Segment {
 
     pub(crate) fn last_seq(&self) -> SeqNo {
         self.last_seq.load(Ordering::Relaxed)
+    }
+
+    /// True if it is settled, or was found so before: the count behind `is_settled` may be busy for another segment by now.
+    pub(crate) fn is_settled(&self, is_settled: impl FnOnce() -> bool) -> bool {
+        if self.settled.get().is_none() && is_settled() {
+            let _ = self.settled.set(());
+        }
+        self.settled.get().is_some()
+    }
+
+    /// The first frame of a segment of the log; `None` before it was begun.
+    pub(crate) fn chain(&self) -> Option<&ChainFrame> {
+        self.chain.get()
+    }
+
+    /// Notes the first frame. The second time is no other frame.
+    pub(crate) fn note_chain(&self, chain: &ChainFrame) {
+        let _ = self.chain.set(*chain);
+    }
+
+    /// Where it ends, once nothing is appended to it any more.
+    pub(crate) fn sealed(&self) -> Option<Position> {
+        self.sealed.get().copied()
+    }
+
+    /// Notes that the log goes on in another segment. The second time is at the same place.
+    pub(crate) fn note_sealed(&self, end: Position) {
+        let _ = self.sealed.set(end);
     }
 
     #[inline]
@@ -188,6 +230,7 @@ impl Segment {
         self.store_frame(HEADER_BYTES, &encode_chain(chain, self.place(HEADER_BYTES)));
         let at = HEADER_BYTES + CHAIN_FRAME_BYTES as u32;
         self.advance(at, chain.last_seq);
+        self.note_chain(chain);
         Position { stored: at, logical: at }
     }
 

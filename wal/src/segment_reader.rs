@@ -8,7 +8,7 @@
 //! record, a shared lock of the list of groups.
 
 use std::fmt;
-use std::ops::Deref;
+use std::ops::{ControlFlow, Deref};
 use std::sync::Arc;
 
 use crate::error::{ClosedReason, Error, Result};
@@ -112,6 +112,44 @@ impl SegmentReader {
     pub fn mapped(&self, offset: u32) -> Option<MappedRecord<'_>> {
         let place = self.segment.mapped_from(offset).filter(|_| !self.sentinel.is_forked())?;
         Some(MappedRecord { segment: &self.segment, offset, place })
+    }
+
+    /// Where its records end at the moment, in bytes of the file.
+    pub fn end_stored(&self) -> u32 {
+        self.segment.end()
+    }
+
+    /// Calls `f` with every record of the segment in the order in which they stand, each verified, until `f` breaks off. Of
+    /// a segment that is being written, those that are published.
+    ///
+    /// # Errors
+    /// `Corruption` with file and offset for what is not intact, `Io` when the file cannot be read, `Closed` in a forked
+    /// child.
+    pub fn for_each_record(
+        &self,
+        f: &mut dyn FnMut(RecordRef<'_>) -> ControlFlow<()>,
+    ) -> Result<()> {
+        self.check_fork()?;
+        self.segment.for_each_record(f)
+    }
+
+    /// As [`SegmentReader::for_each_record`], but about `bytes_max` bytes of them, from a cursor on that an earlier call gave
+    /// for this segment; 0 is the beginning. Returns where to go on; `None` at the end, or when `f` broke off.
+    ///
+    /// # Errors
+    /// As [`SegmentReader::for_each_record`].
+    pub fn read_some(
+        &self,
+        cursor: u64,
+        bytes_max: u64,
+        f: &mut dyn FnMut(RecordRef<'_>) -> ControlFlow<()>,
+    ) -> Result<Option<u64>> {
+        self.check_fork()?;
+        self.segment.read_some(cursor, bytes_max, f)
+    }
+
+    pub(crate) fn segment(&self) -> &Segment {
+        &self.segment
     }
 
     /// Keeps bytes of the record that this reader shows at the moment, its key or value, without a copy. `None` where that

@@ -15,7 +15,9 @@ use std::time::Duration;
 use crate::bugs::{Bug, planted};
 use crate::clock::Clock;
 use crate::error::{Error, Result};
-use crate::format::{CHAIN_FRAME_BYTES, HEADER_BYTES, SEAL_FRAME_BYTES, SegmentHeader};
+use crate::format::{
+    CHAIN_FRAME_BYTES, HEADER_BYTES, SEAL_FRAME_BYTES, SegmentHeader, SegmentKind,
+};
 use crate::latch::Latch;
 use crate::options::WalOptions;
 use crate::segment::{Data, SEGMENT_SPAN, Segment, file_name, temporary_name};
@@ -174,6 +176,7 @@ impl Space {
         let path = self.dir.join(file_name(id));
         let mut segment = Segment::new(id, path, file, header.salt, Data::Tail(tail));
         segment.capacity = capacity;
+        segment.created_ms = header.created_ms;
         segment.reserved = window.into();
         segment.advance(HEADER_BYTES, 0);
         Ok(Arc::new(segment))
@@ -181,12 +184,14 @@ impl Space {
 
     fn header(&self, id: u64, salt: u64, built_end: u32) -> SegmentHeader {
         SegmentHeader {
+            kind: SegmentKind::Log,
             owner: self.owner,
             owner_data: self.owner_data,
             id,
             salt,
             created_ms: self.clock.wall_ms(),
             built_end,
+            grouped: false,
         }
     }
 

@@ -34,6 +34,7 @@ impl Unsynced {
     pub(crate) fn seal(&mut self, at: Position) {
         if let Some(entry) = self.entries.back_mut() {
             entry.sealed = Some(at);
+            entry.segment.note_sealed(at);
         }
     }
 

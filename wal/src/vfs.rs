@@ -5,7 +5,7 @@
 //!
 //! # Layout
 //! [`OsVfs`] is the real one. `SimVfs` keeps synced and unsynced images apart; `FaultVfs` fails chosen operations of
-//! any other (both with the feature `test-util`). `lock` holds the directory lock that all of them share.
+//! any other (both with the feature `test-util`). [`ViewVfs`] keeps in memory what is written. `lock` holds the directory lock that all of them share.
 //!
 //! # Promises that an implementation makes
 //! - Bytes given to [`VfsFile::write_at`] or stored through a [`TailMap`] are seen by every later read of that file,
@@ -28,6 +28,7 @@ mod os;
 mod region;
 #[cfg(feature = "test-util")]
 pub mod sim;
+mod view;
 
 #[cfg(feature = "test-util")]
 pub use fault::{FaultKind, FaultPlan, FaultVfs, OpCounts, OpKind};
@@ -35,6 +36,7 @@ pub use lock::DirLock;
 pub use os::OsVfs;
 #[cfg(feature = "test-util")]
 pub use sim::SimVfs;
+pub use view::ViewVfs;
 
 pub(crate) use region::{ForkSentinel, Region};
 

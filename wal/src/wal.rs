@@ -285,7 +285,12 @@ impl Wal {
         self.handle.close()
     }
 
-    fn core(&self) -> &SharedCore {
+    /// The directory of the log.
+    pub fn dir(&self) -> &Path {
+        &self.handle.core.space.dir
+    }
+
+    pub(crate) fn core(&self) -> &SharedCore {
         &self.handle.core
     }
 

@@ -29,10 +29,10 @@ struct Step {
 const STEPS: &[Step] = &[
     step("check", 45, check::run),
     step("deny", 10, deny::run),
-    step("test", 280, test::run),
+    step("test", 350, test::run),
     step("features", 45, |workspace| features::run(workspace, &features::Options { all: false })),
-    step("crash", 260, |workspace| crash::run(workspace, &crash::Options::default())),
-    step("crash --bugs", 110, |workspace| {
+    step("crash", 170, |workspace| crash::run(workspace, &crash::Options::default())),
+    step("crash --bugs", 170, |workspace| {
         crash::run(workspace, &crash::Options { bugs: true, ..Default::default() })
     }),
     step("loom", 190, |workspace| loom::run(workspace, &loom::Options::default())),
@@ -47,7 +47,7 @@ const STEPS: &[Step] = &[
         };
         fuzz::run(workspace, &options)
     }),
-    reserve("reserve", 60),
+    reserve("reserve", 20),
 ];
 
 const fn step(name: &'static str, budget_seconds: u32, run: fn(&Workspace) -> Result<()>) -> Step {

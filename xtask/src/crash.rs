@@ -7,6 +7,7 @@
 //! | target | feature | reads | does |
 //! |---|---|---|---|
 //! | `crash` | `test-util` | `CORTEN_CRASH_IMAGES`, `CORTEN_SEED` | opens that many disk images after power cuts and faults |
+//! | `model_durable` | `test-util` | `CORTEN_MODEL_LIVES`, `CORTEN_SEED` | lives that many lives of 100 operations, crashes among them, beside a model |
 //! | `kill` | `test-util` | `CORTEN_KILL_ROUNDS`, `CORTEN_SEED` | kills a child that often, with a ledger outside it |
 //! | `seeded_bugs` | `seeded-bugs` | `CORTEN_BUG`, `CORTEN_SEED` | `list`: prints a line `bug: NAME` for each; else plants that bug and runs the general suites, which must fail |
 //!
@@ -37,14 +38,17 @@ pub struct Options {
     /// How many disk images to open, in the place of the budget's figure; 0 for none
     #[arg(long, value_name = "N")]
     pub images: Option<u64>,
+    /// How many lives of 100 operations to live beside the model, in the place of the budget's figure; 0 for none
+    #[arg(long, value_name = "N")]
+    pub lives: Option<u64>,
     /// How often to kill the child, in the place of the budget's figure; 0 for none
     #[arg(long, value_name = "N")]
     pub kills: Option<u64>,
     /// Plants one bug and expects that the suites catch it; `list` prints the names
-    #[arg(long, value_name = "NAME", conflicts_with_all = ["budget", "images", "kills", "bugs"])]
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["budget", "images", "lives", "kills", "bugs"])]
     pub bug: Option<String>,
     /// Plants one bug after the other and expects that the suites catch each
-    #[arg(long, conflicts_with_all = ["budget", "images", "kills"])]
+    #[arg(long, conflicts_with_all = ["budget", "images", "lives", "kills"])]
     pub bugs: bool,
 }
 
@@ -62,14 +66,22 @@ pub enum Budget {
 impl Budget {
     fn images(self) -> u64 {
         match self {
-            Budget::Ci => 250_000,
+            Budget::Ci => 60_000,
             Budget::Long => 100_000_000,
+        }
+    }
+
+    /// A hundred operations each: 300,000 in CI.
+    fn lives(self) -> u64 {
+        match self {
+            Budget::Ci => 3_000,
+            Budget::Long => 100_000,
         }
     }
 
     fn kills(self) -> u64 {
         match self {
-            Budget::Ci => 200,
+            Budget::Ci => 300,
             Budget::Long => 100_000,
         }
     }
@@ -92,6 +104,10 @@ pub fn run(workspace: &Workspace, options: &Options) -> Result<()> {
             if images > 0 {
                 run_images(workspace, images, options.seed)?;
             }
+            let lives = options.lives.unwrap_or(options.budget.lives());
+            if lives > 0 {
+                run_model(workspace, lives, options.seed)?;
+            }
             let kills = options.kills.unwrap_or(options.budget.kills());
             if kills > 0 {
                 run_kill(workspace, kills, options.seed)?;
@@ -107,6 +123,14 @@ pub fn run(workspace: &Workspace, options: &Options) -> Result<()> {
 /// At a violation, or when the suite is missing.
 pub fn run_images(workspace: &Workspace, images: u64, seed: Option<u64>) -> Result<()> {
     suite(workspace, "crash", "test-util", seed)?.env("CORTEN_CRASH_IMAGES", images).run()
+}
+
+/// Lives that many lives beside the model.
+///
+/// # Errors
+/// At a violation, or when the suite is missing.
+pub fn run_model(workspace: &Workspace, lives: u64, seed: Option<u64>) -> Result<()> {
+    suite(workspace, "model_durable", "test-util", seed)?.env("CORTEN_MODEL_LIVES", lives).run()
 }
 
 /// Kills a child that often.

@@ -41,6 +41,7 @@ const REPEATABLE_RUNS: &[(&str, u64)] = &[
     ("segment", 40_000),
     ("directory", 4_000),
     ("snappy", 400_000),
+    ("manifest", 10_000),
 ];
 
 /// The same for a target that is not in the list.

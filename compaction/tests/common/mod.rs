@@ -1,190 +1,487 @@
-//! A store of segments in memory, whose every operation can fail or be followed by a write that nobody expects.
+//! A store of segments in memory that can fail at any call, crash, and recover from its segments alone.
+#![allow(dead_code, unused_imports, reason = "each test target uses a part of it")]
 
-use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::fmt;
+use std::ops::ControlFlow;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use cortenkv_compaction::{
-    Installed, LiveRecord, LivenessTable, SegmentId, SegmentOutput, SegmentStats, SegmentStore,
+    AgeClass, Clock, Fate, LivenessTable, Origin, Placed, Record, RecordInfo, SegmentId,
+    SegmentStats, SegmentStore, Stream,
 };
+
+mod model;
+
+pub use model::Model;
 
 pub const SEGMENT_RECORDS: usize = 8;
 
 #[derive(Debug, PartialEq)]
-pub struct Injected(pub u32);
+pub struct Injected(pub u64);
 
 impl fmt::Display for Injected {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "operation {} was told to fail", self.0)
+        write!(f, "call {} was told to fail", self.0)
     }
 }
 
 impl std::error::Error for Injected {}
 
-type Record = (Vec<u8>, Vec<u8>);
+/// A clock that stands still until it is moved.
+#[derive(Debug, Default)]
+pub struct ManualClock(AtomicU64);
 
-/// The token of a record is its segment and its place in it.
-#[derive(Default)]
-pub struct MemoryStore {
-    segments: RefCell<BTreeMap<SegmentId, Vec<Record>>>,
-    index: RefCell<BTreeMap<Vec<u8>, u64>>,
-    pub liveness: LivenessTable,
-    newest: Cell<SegmentId>,
-    operations: Cell<u32>,
-    pub fail_at: Cell<Option<u32>>,
-    /// A write that comes between the copy and the install of a round.
-    pub late_write: RefCell<Option<Record>>,
+impl ManualClock {
+    pub fn advance(&self, by: Duration) {
+        self.0.fetch_add(by.as_nanos() as u64, SeqCst);
+    }
 }
 
-fn token(segment: SegmentId, place: usize) -> u64 {
-    segment << 16 | place as u64
+impl Clock for ManualClock {
+    fn monotonic(&self) -> Duration {
+        Duration::from_nanos(self.0.load(SeqCst))
+    }
 }
 
-fn bytes(key: &[u8], body: &[u8]) -> u64 {
-    (key.len() + body.len()) as u64
+/// A record as it is on the disk.
+#[derive(Debug, Clone, PartialEq)]
+struct Stored {
+    key: Vec<u8>,
+    seq: u64,
+    /// `None` is a tombstone.
+    value: Option<Vec<u8>>,
+    expires_at_ms: Option<u64>,
 }
 
-impl MemoryStore {
-    pub fn put(&self, key: &[u8], value: &[u8]) {
-        let mut segments = self.segments.borrow_mut();
-        let newest = self.newest.get();
-        let newest = match segments.get(&newest) {
-            Some(records) if records.len() < SEGMENT_RECORDS => newest,
-            _ => newest + 1,
-        };
-        self.newest.set(newest);
-        let records = segments.entry(newest).or_default();
-        records.push((key.to_vec(), value.to_vec()));
-        self.liveness.add(newest, bytes(key, value));
-        let new = token(newest, records.len() - 1);
-        if let Some(old) = self.index.borrow_mut().insert(key.to_vec(), new) {
-            let (key, value) = &segments[&(old >> 16)][old as usize & 0xFFFF];
-            self.liveness.dead(old >> 16, bytes(key, value));
+impl Stored {
+    fn bytes(&self) -> u64 {
+        (8 + self.key.len() + self.value.as_ref().map_or(0, Vec::len)) as u64
+    }
+
+    fn info(&self) -> RecordInfo {
+        match (&self.value, self.expires_at_ms) {
+            (None, _) => RecordInfo::tombstone(self.bytes()),
+            (Some(_), None) => RecordInfo::put(self.bytes()),
+            (Some(_), Some(at)) => RecordInfo::put(self.bytes()).expiring_at(at),
         }
     }
 
+    fn is_live(&self, now_ms: u64) -> bool {
+        self.value.is_some() && self.expires_at_ms.is_none_or(|at| at > now_ms)
+    }
+}
+
+#[derive(Debug)]
+struct Segment {
+    records: Vec<Stored>,
+    origin: Origin,
+    retired: bool,
+}
+
+#[derive(Default)]
+struct Inner {
+    segments: BTreeMap<SegmentId, Segment>,
+    index: BTreeMap<Vec<u8>, u64>,
+    table: LivenessTable,
+    active: SegmentId,
+    newest: SegmentId,
+    seq: u64,
+    now_ms: u64,
+}
+
+#[derive(Default)]
+pub struct MemoryStore {
+    inner: Mutex<Inner>,
+    calls: AtomicU64,
+    fail_at: AtomicU64,
+    /// The call that fails has had its effect.
+    pub fail_late: AtomicBool,
+    /// Outputs that were dropped without being published.
+    pub outputs_dropped: Arc<AtomicU64>,
+    pub records_read: AtomicU64,
+}
+
+fn token(segment: SegmentId, place: usize) -> u64 {
+    segment << 20 | place as u64
+}
+
+impl Inner {
+    fn at(&self, token: u64) -> &Stored {
+        &self.segments[&(token >> 20)].records[token as usize & 0xF_FFFF]
+    }
+
+    fn begin(&mut self, class: AgeClass, large: bool, created: Option<u64>) -> (SegmentId, Origin) {
+        self.newest += 1;
+        let mut origin = Origin::new(created.unwrap_or(self.newest));
+        (origin.class, origin.large, origin.created_ms) = (class, large, self.now_ms);
+        (self.newest, origin)
+    }
+
+    fn kill(&self, token: u64) {
+        self.table.dead(token >> 20, self.at(token).info());
+    }
+
+    fn write(&mut self, key: &[u8], value: Option<&[u8]>, ttl_ms: Option<u64>) {
+        let is_full = |segment: &Segment| segment.records.len() >= SEGMENT_RECORDS;
+        if self.segments.get(&self.active).is_none_or(is_full) {
+            let (id, origin) = self.begin(AgeClass::New, false, None);
+            self.active = id;
+            self.table.create(id, origin);
+            self.segments.insert(id, Segment { records: Vec::new(), origin, retired: false });
+        }
+        self.seq += 1;
+        let (seq, expires_at_ms) = (self.seq, ttl_ms.map(|ttl_ms| self.now_ms + ttl_ms));
+        let stored = Stored {
+            key: key.to_vec(),
+            seq,
+            value: value.map(<[u8]>::to_vec),
+            expires_at_ms: value.and(expires_at_ms),
+        };
+        self.table.add(self.active, stored.info());
+        let segment = self.segments.get_mut(&self.active).expect("it was begun");
+        segment.records.push(stored);
+        let new = token(self.active, segment.records.len() - 1);
+        if let Some(old) = self.index.insert(key.to_vec(), new) {
+            self.kill(old);
+        }
+    }
+
+    /// A segment that may hold an older put of the key, other than those that go.
+    fn blocker(&self, key: &[u8], seq: u64, victims: &[SegmentId]) -> Option<SegmentId> {
+        let older =
+            |stored: &Stored| stored.key == key && stored.seq < seq && stored.value.is_some();
+        let others = self.segments.iter().filter(|(id, s)| !s.retired && !victims.contains(id));
+        others.filter(|(_, s)| s.records.iter().any(older)).map(|(&id, _)| id).next()
+    }
+}
+
+impl MemoryStore {
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().expect("no call of the store panics")
+    }
+
+    pub fn put(&self, key: &[u8], value: &[u8]) {
+        self.inner().write(key, Some(value), None);
+    }
+
+    pub fn put_with_ttl(&self, key: &[u8], value: &[u8], ttl_ms: u64) {
+        self.inner().write(key, Some(value), Some(ttl_ms));
+    }
+
+    pub fn delete(&self, key: &[u8]) {
+        self.inner().write(key, None, None);
+    }
+
+    pub fn pass_ms(&self, ms: u64) {
+        self.inner().now_ms += ms;
+    }
+
+    /// Closes the active segment.
+    pub fn seal_active(&self) {
+        self.inner().active = 0;
+    }
+
+    /// What a reader sees.
     pub fn contents(&self) -> BTreeMap<Vec<u8>, Vec<u8>> {
-        let segments = self.segments.borrow();
-        let read = |at: u64| segments[&(at >> 16)][at as usize & 0xFFFF].1.clone();
-        self.index.borrow().iter().map(|(key, &at)| (key.clone(), read(at))).collect()
+        let inner = self.inner();
+        let read = |(key, &at): (&Vec<u8>, &u64)| {
+            let stored = inner.at(at);
+            assert_eq!(&stored.key, key);
+            stored.is_live(inner.now_ms).then(|| (key.clone(), stored.value.clone().unwrap()))
+        };
+        inner.index.iter().filter_map(read).collect()
+    }
+
+    /// What a reader would see after a crash now: the newest record of each key in the segments that are not retired.
+    pub fn contents_after_crash(&self) -> BTreeMap<Vec<u8>, Vec<u8>> {
+        let inner = self.inner();
+        let mut newest: BTreeMap<&[u8], &Stored> = BTreeMap::new();
+        for segment in inner.segments.values().filter(|segment| !segment.retired) {
+            for stored in &segment.records {
+                let known = newest.entry(&stored.key).or_insert(stored);
+                if (stored.seq, stored.value.is_none()) > (known.seq, known.value.is_none()) {
+                    *known = stored;
+                }
+            }
+        }
+        let live = newest.into_iter().filter(|(_, stored)| stored.is_live(inner.now_ms));
+        live.map(|(key, stored)| (key.to_vec(), stored.value.clone().unwrap())).collect()
+    }
+
+    /// Forgets all but the segments, and builds the index and the table anew.
+    pub fn crash(&self) {
+        let mut inner = self.inner();
+        inner.segments.retain(|_, segment| !segment.retired);
+        let mut newest: BTreeMap<Vec<u8>, (u64, bool, u64)> = BTreeMap::new();
+        let table = LivenessTable::new();
+        for (&id, segment) in &inner.segments {
+            table.create(id, segment.origin);
+            for (place, stored) in segment.records.iter().enumerate() {
+                table.add(id, stored.info());
+                let this = (stored.seq, stored.value.is_none(), token(id, place));
+                let known = newest.entry(stored.key.clone()).or_insert(this);
+                let loser = if this > *known { std::mem::replace(known, this) } else { this };
+                if loser.2 != known.2 {
+                    table.dead(loser.2 >> 20, inner.at(loser.2).info());
+                }
+            }
+        }
+        inner.index = newest.into_iter().map(|(key, (.., token))| (key, token)).collect();
+        inner.table = table;
+        inner.active = 0;
     }
 
     pub fn segment_ids(&self) -> Vec<SegmentId> {
-        self.segments.borrow().keys().copied().collect()
+        let inner = self.inner();
+        inner.segments.iter().filter(|(_, s)| !s.retired).map(|(&id, _)| id).collect()
     }
 
     pub fn keys_of(&self, segment: SegmentId) -> Vec<Vec<u8>> {
-        self.segments.borrow()[&segment].iter().map(|(key, _)| key.clone()).collect()
+        self.inner().segments[&segment].records.iter().map(|s| s.key.clone()).collect()
+    }
+
+    pub fn origin_of(&self, segment: SegmentId) -> Origin {
+        self.inner().segments[&segment].origin
+    }
+
+    pub fn stats(&self) -> Vec<SegmentStats> {
+        let inner = self.inner();
+        inner.table.stats(inner.now_ms, |id| id != inner.active)
+    }
+
+    pub fn space_amplification(&self) -> f64 {
+        self.inner().table.space_amplification()
+    }
+
+    pub fn records_on_disk(&self) -> usize {
+        self.inner().segments.values().map(|segment| segment.records.len()).sum()
+    }
+
+    /// False while a published job is not finished: its records are counted in both places then.
+    pub fn is_at_rest(&self) -> bool {
+        self.inner().segments.values().all(|segment| !segment.retired)
     }
 
     /// Counts the live bytes of every segment again, by the index alone.
     pub fn check_liveness(&self) {
-        let segments = self.segments.borrow();
-        let mut live: BTreeMap<SegmentId, u64> = segments.keys().map(|&id| (id, 0)).collect();
-        for at in self.index.borrow().values() {
-            let (key, value) = &segments[&(at >> 16)][*at as usize & 0xFFFF];
-            *live.get_mut(&(at >> 16)).expect("an entry points at a segment") += bytes(key, value);
+        let inner = self.inner();
+        let mut live: BTreeMap<SegmentId, (u64, u64, u64, u64)> =
+            inner.segments.keys().map(|&id| (id, (0, 0, 0, 0))).collect();
+        for &at in inner.index.values() {
+            let stored = inner.at(at);
+            let sums = live.get_mut(&(at >> 20)).expect("an entry points at a segment");
+            sums.0 += stored.bytes();
+            sums.1 += 1;
+            sums.2 += u64::from(stored.value.is_none());
+            sums.3 += stored.expires_at_ms.map_or(0, |_| stored.bytes());
         }
-        let counted: BTreeMap<_, _> = self
-            .liveness
-            .stats(|_| true)
-            .iter()
-            .map(|stats| (stats.id, stats.live_bytes))
-            .collect();
+        let stats = inner.table.stats(0, |_| true);
+        let of = |s: &SegmentStats| (s.live_bytes, s.live_records, s.tombstones, s.expiring_bytes);
+        let counted: BTreeMap<_, _> = stats.iter().map(|stats| (stats.id, of(stats))).collect();
         assert_eq!(counted, live);
-        assert_eq!(self.liveness.totals().overcounted_bytes, 0);
+        assert_eq!(inner.table.totals().overcounted_bytes, 0);
     }
 
-    /// Lets the operation after so many others fail.
-    pub fn fail_after(&self, operations: u32) {
-        self.fail_at.set(Some(self.operations.get() + operations));
+    /// Lets the call after so many others fail, once.
+    pub fn fail_after(&self, calls: u64) {
+        self.fail_at.store(self.calls.load(SeqCst) + calls + 1, SeqCst);
     }
 
-    fn operation(&self) -> Result<(), Injected> {
-        let n = self.operations.get();
-        self.operations.set(n + 1);
-        if self.fail_at.get() == Some(n) { Err(Injected(n)) } else { Ok(()) }
+    pub fn fail_never(&self) {
+        self.fail_at.store(0, SeqCst);
+    }
+
+    pub fn calls(&self) -> u64 {
+        self.calls.load(SeqCst)
+    }
+
+    /// Runs a call, or lets it fail before or after its effect.
+    fn call<R>(&self, may_be_late: bool, effect: impl FnOnce() -> R) -> Result<R, Injected> {
+        let n = self.calls.fetch_add(1, SeqCst) + 1;
+        if self.fail_at.load(SeqCst) != n {
+            return Ok(effect());
+        }
+        if may_be_late && self.fail_late.load(SeqCst) {
+            effect();
+        }
+        Err(Injected(n))
+    }
+}
+
+/// A segment that is being written.
+pub struct Output {
+    id: SegmentId,
+    origin: Origin,
+    records: Vec<Stored>,
+    sealed: bool,
+    /// A write or a sync has failed: nobody knows what is on the disk.
+    spoiled: bool,
+    published: bool,
+    dropped: Arc<AtomicU64>,
+}
+
+impl Drop for Output {
+    fn drop(&mut self) {
+        self.dropped.fetch_add(u64::from(!self.published), SeqCst);
     }
 }
 
 impl SegmentStore for MemoryStore {
     type Error = Injected;
-    type Output<'a> = MemoryOutput<'a>;
+    type Output = Output;
 
     fn segments(&self) -> Result<Vec<SegmentStats>, Injected> {
-        self.operation()?;
-        Ok(self.liveness.stats(|segment| segment != self.newest.get()))
+        self.call(false, || {
+            let inner = self.inner();
+            let stats = inner.table.stats(inner.now_ms, |id| id != inner.active);
+            stats.into_iter().filter(|stats| !inner.segments[&stats.id].retired).collect()
+        })
     }
 
-    fn read_live(
+    fn read(
         &self,
         segment: SegmentId,
-        visit: &mut dyn FnMut(LiveRecord<'_>),
-    ) -> Result<(), Injected> {
-        self.operation()?;
-        for (place, (key, body)) in self.segments.borrow()[&segment].iter().enumerate() {
-            if self.index.borrow().get(key) == Some(&token(segment, place)) {
-                visit(LiveRecord { keyspace: 0, key, token: token(segment, place), body });
+        cursor: u64,
+        bytes_max: u64,
+        visit: &mut dyn FnMut(Record<'_>) -> ControlFlow<()>,
+    ) -> Result<Option<u64>, Injected> {
+        // A piece is three records, so that a segment takes several; the failure comes in the middle of it.
+        assert!(bytes_max > 0);
+        let records = self.inner().segments[&segment].records.clone();
+        let from = cursor as usize;
+        let piece = records.iter().enumerate().skip(from).take(3);
+        for (place, stored) in piece {
+            let (key, bytes) = (stored.key.as_slice(), stored.bytes());
+            self.records_read.fetch_add(1, SeqCst);
+            let record = Record { keyspace: 0, key, token: token(segment, place), bytes };
+            if visit(record).is_break() {
+                return Ok(None);
             }
         }
-        Ok(())
+        self.call(false, || ())?;
+        Ok((from + 3 < records.len()).then_some(cursor + 3))
     }
 
-    fn output(&self) -> Result<MemoryOutput<'_>, Injected> {
-        self.operation()?;
-        Ok(MemoryOutput { store: self, records: Vec::new() })
-    }
-
-    fn retire(&self, segments: &[SegmentId]) -> Result<(), Injected> {
-        self.operation()?;
-        for segment in segments {
-            let stats = self.liveness.retire(*segment).expect("retired once");
-            assert_eq!(stats.live_bytes, 0, "segment {segment} still has live records");
-            self.segments.borrow_mut().remove(segment);
-        }
-        Ok(())
-    }
-}
-
-pub struct MemoryOutput<'a> {
-    store: &'a MemoryStore,
-    records: Vec<(u64, Record)>,
-}
-
-impl SegmentOutput for MemoryOutput<'_> {
-    type Error = Injected;
-
-    fn append(&mut self, record: LiveRecord<'_>) -> Result<(), Injected> {
-        self.store.operation()?;
-        self.records.push((record.token, (record.key.to_vec(), record.body.to_vec())));
-        Ok(())
-    }
-
-    fn install(self) -> Result<Installed, Injected> {
-        let store = self.store;
-        if let Some((key, value)) = store.late_write.take() {
-            store.put(&key, &value);
-        }
-        store.operation()?;
-        let segment = store.newest.get() + 1;
-        store.newest.set(segment + 1);
-        let mut installed = Installed::default();
-        let mut records = Vec::new();
-        for (old, (key, body)) in self.records {
-            let size = bytes(&key, &body);
-            store.liveness.add(segment, size);
-            let mut index = store.index.borrow_mut();
-            if index.get(&key) == Some(&old) {
-                index.insert(key.clone(), token(segment, records.len()));
-                store.liveness.dead(old >> 16, size);
-                installed.records_moved += 1;
+    fn fate(&self, record: &Record<'_>, victims: &[SegmentId]) -> Result<Fate, Injected> {
+        self.call(false, || {
+            let inner = self.inner();
+            if inner.index.get(record.key) != Some(&record.token) {
+                return Fate::Drop;
+            }
+            let stored = inner.at(record.token);
+            if stored.is_live(inner.now_ms) {
+                Fate::Keep
+            } else if inner.blocker(record.key, stored.seq, victims).is_some() {
+                Fate::Tombstone
             } else {
-                store.liveness.dead(segment, size);
-                installed.records_lost += 1;
+                Fate::Forget
             }
-            records.push((key, body));
-        }
-        store.segments.borrow_mut().insert(segment, records);
-        Ok(installed)
+        })
+    }
+
+    fn create(&self, stream: Stream, created: u64) -> Result<Output, Injected> {
+        self.call(false, || {
+            let (id, origin) = self.inner().begin(stream.class, stream.large, Some(created));
+            let (records, dropped) = (Vec::new(), Arc::clone(&self.outputs_dropped));
+            Output { id, origin, records, sealed: false, spoiled: false, published: false, dropped }
+        })
+    }
+
+    fn id(&self, output: &Output) -> SegmentId {
+        output.id
+    }
+
+    fn append(
+        &self,
+        output: &mut Output,
+        record: &Record<'_>,
+        fate: Fate,
+    ) -> Result<Placed, Injected> {
+        assert!(!output.sealed && !output.spoiled);
+        let place = output.records.len();
+        let stored = self.call(true, || {
+            let mut stored = self.inner().at(record.token).clone();
+            if fate == Fate::Tombstone {
+                (stored.value, stored.expires_at_ms) = (None, None);
+            }
+            output.records.push(stored.clone());
+            stored
+        });
+        output.spoiled = stored.is_err();
+        let stored = stored?;
+        Ok(Placed { token: token(output.id, place), bytes: stored.bytes() })
+    }
+
+    fn seal(&self, output: &mut Output) -> Result<(), Injected> {
+        assert!(!output.spoiled, "a failed sync proves nothing when it is repeated");
+        let sealed = self.call(true, || output.sealed = true);
+        output.spoiled = sealed.is_err();
+        sealed
+    }
+
+    fn publish(&self, outputs: &mut [Output], victims: &[SegmentId]) -> Result<(), Injected> {
+        self.call(true, || {
+            let mut inner = self.inner();
+            for output in outputs.iter_mut().filter(|output| !output.published) {
+                assert!(
+                    output.sealed && !output.spoiled,
+                    "an output is published before it is durable"
+                );
+                output.published = true;
+                inner.table.create(output.id, output.origin);
+                for stored in &output.records {
+                    inner.table.add(output.id, stored.info());
+                    if stored.value.is_none()
+                        && let Some(blocker) = inner.blocker(&stored.key, stored.seq, victims)
+                    {
+                        inner.table.wait(output.id, blocker, stored.bytes());
+                    }
+                }
+                let records = output.records.clone();
+                let segment = Segment { records, origin: output.origin, retired: false };
+                inner.segments.insert(output.id, segment);
+            }
+            for victim in victims {
+                inner.segments.get_mut(victim).expect("a victim stays until retired").retired =
+                    true;
+            }
+        })
+    }
+
+    fn relocate(&self, record: &Record<'_>, to: Placed) -> Result<bool, Injected> {
+        self.call(false, || {
+            let mut inner = self.inner();
+            let moves = inner.index.get(record.key) == Some(&record.token);
+            if moves {
+                inner.index.insert(record.key.to_vec(), to.token);
+            }
+            inner.kill(if moves { record.token } else { to.token });
+            moves
+        })
+    }
+
+    fn forget(&self, record: &Record<'_>) -> Result<(), Injected> {
+        self.call(true, || {
+            let mut inner = self.inner();
+            if inner.index.get(record.key) == Some(&record.token) {
+                inner.index.remove(record.key);
+                inner.kill(record.token);
+            }
+        })
+    }
+
+    fn retire(&self, victims: &[SegmentId]) -> Result<(), Injected> {
+        self.call(true, || {
+            let mut inner = self.inner();
+            for victim in victims {
+                if let Some(stats) = inner.table.retire(*victim) {
+                    assert_eq!(stats.live_bytes, 0, "segment {victim} still has live records");
+                    inner.segments.remove(victim).expect("in both or in none");
+                }
+            }
+        })
     }
 }

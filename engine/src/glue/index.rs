@@ -7,8 +7,7 @@
 //! # Concurrency
 //! Nothing here is locked. Each installation is atomic by itself; `in_flight.rs` sees to whole batches.
 
-use std::cell::Cell;
-use std::sync::atomic::Ordering::Release;
+use std::ops::ControlFlow;
 
 use cortenkv_index::{
     BatchVerify, BucketOptions, BucketPoint, NewEntry, Outcome, PointIndex, Version,
@@ -21,6 +20,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::install::Offered;
 use crate::options::IndexOptions;
 use crate::parts::RunFiles;
+use crate::parts::locate::Locate;
 use crate::parts::ordered::{KeyOrder, KeyWalk};
 use crate::range::{Direction, KeyRange};
 use crate::read_many::{BATCH_KEYS, Candidates};
@@ -52,9 +52,9 @@ pub(super) enum Before {
 
 /// From the hash of a key to the address of its newest record; keys are compared in the log.
 pub(crate) struct Index {
-    hash_seed: u64,
+    pub(super) hash_seed: u64,
     pub(super) point: BucketPoint,
-    order: KeyOrder,
+    pub(super) order: KeyOrder,
 }
 
 impl Index {
@@ -83,10 +83,10 @@ impl Index {
         hash: u64,
         core: &Core,
     ) -> Installed {
-        let locate = Locate { core, last: Cell::new(None) };
+        let locate = Locate::new(core);
         let announce = |old| self.announce(record, true, old, &locate);
         let entry = new_entry(record, address, hash);
-        self.installed(address, self.point.install_with(&entry, &locate, announce))
+        self.installed(address, self.point.install_with(&entry, &locate, announce), &locate)
     }
 
     /// Offers at most [`BATCH_KEYS`] records, in their order, and tells what became of each.
@@ -97,10 +97,10 @@ impl Index {
         follows_order: bool,
         mut told: impl FnMut(usize, Installed),
     ) {
-        let locate = Locate { core, last: Cell::new(None) };
+        let locate = Locate::new(core);
         let mut announce =
             |n: usize, old| self.announce(&offered[n].0, follows_order, old, &locate);
-        let mut done = |n: usize, outcome| told(n, self.installed(offered[n].1, outcome));
+        let mut done = |n: usize, outcome| told(n, self.installed(offered[n].1, outcome, &locate));
         let Some((first, at)) = offered.first() else { return };
         let mut entries = [new_entry(first, *at, self.hash(first.keyspace, first.key)); BATCH_KEYS];
         let entries = &mut entries[..offered.len()];
@@ -123,11 +123,11 @@ impl Index {
         if let Some(old) = old {
             let address = ours(old.address);
             self.order.mark_dead(address);
-            before = match locate.last.get() {
-                _ if old.version.tombstone => Before::Tombstone,
-                Some((last, false)) if last == address => Before::Lasting,
+            before = match old.version.tombstone {
+                true => Before::Tombstone,
+                false if locate.saw_lasting(address) => Before::Lasting,
                 // Whoever announces too often does no harm.
-                _ => Before::Expiring,
+                false => Before::Expiring,
             };
         }
         if follows_order && !record.tombstone {
@@ -137,11 +137,12 @@ impl Index {
 
     /// What became of a record, in our words; one that came too late is marked.
     #[inline]
-    fn installed(&self, address: Address, outcome: Outcome) -> Installed {
+    fn installed(&self, address: Address, outcome: Outcome, locate: &Locate<'_>) -> Installed {
         match outcome {
             Outcome::Inserted => Installed::Inserted,
             Outcome::Replaced(old) => {
-                Installed::Replaced { old: ours(old.address), old_tombstone: old.version.tombstone }
+                let address = ours(old.address);
+                Installed::Replaced { old: address, was: locate.footprint_of(address) }
             }
             Outcome::Stale(_) => {
                 self.order.mark_dead(address);
@@ -169,9 +170,14 @@ impl Index {
         self.point.guess(hash).map(ours)
     }
 
-    /// Takes out the entry of a key if it still has this address.
-    pub(crate) fn remove(&self, keyspace: KeyspaceId, key: &[u8], address: Address) {
-        self.point.remove(self.hash(keyspace, key), to_theirs(address));
+    /// Takes out the entry of a key; false if it does not have this address any more.
+    pub(crate) fn remove(&self, keyspace: KeyspaceId, key: &[u8], address: Address) -> bool {
+        self.point.remove(self.hash(keyspace, key), to_theirs(address))
+    }
+
+    /// Another segment gets a slot.
+    pub(crate) fn begin_slot(&self, slot: u16) {
+        self.order.begin_slot(slot);
     }
 
     /// Finds the record of a key; `verify` reads it, under no lock.
@@ -199,6 +205,14 @@ impl Index {
         }
         let mut found = Vec::with_capacity(keys.len());
         self.point.get_batch(hashes, &mut Verify(candidates), &mut found);
+    }
+
+    /// Shows the addresses of all entries, some of them twice; of those that come or go meanwhile, some.
+    pub(crate) fn for_each_address(&self, mut show: impl FnMut(Address)) {
+        let _ = self.point.for_each(&mut |address| {
+            show(ours(address));
+            ControlFlow::Continue(())
+        });
     }
 
     /// A walk over the candidate keys of a keyspace.
@@ -296,45 +310,6 @@ impl Index {
     }
 }
 
-/// Compares records with the key of an installation, and remembers what the index does not: whether the last one of the
-/// key can expire.
-struct Locate<'a> {
-    core: &'a Core,
-    last: Cell<Option<(Address, bool)>>,
-}
-
-impl cortenkv_index::Location for Locate<'_> {
-    fn probe(
-        &self,
-        address: cortenkv_index::Address,
-        keyspace: u32,
-        key: &[u8],
-    ) -> cortenkv_index::Probe {
-        let address = ours(address);
-        let probed = self.core.read_at(address, |record, _| {
-            if record.keyspace != keyspace || record.key != key {
-                return cortenkv_index::Probe::Other;
-            }
-            self.last.set(Some((address, record.expires_at_ms.is_some())));
-            cortenkv_index::Probe::Same(version(record.rank()))
-        });
-        match probed {
-            Ok(Some(probe)) => probe,
-            Ok(None) => cortenkv_index::Probe::Gone,
-            Err(_) => {
-                // It stays in the index beside the new one, so that its key answers the error.
-                // ORDERING: Release, pairs with the load in `Core::met_unreadable`, and precedes the entry of the successor.
-                self.core.met_unreadable.store(true, Release);
-                cortenkv_index::Probe::Other
-            }
-        }
-    }
-
-    fn prefetch(&self, address: cortenkv_index::Address) {
-        self.core.prefetch_record(ours(address));
-    }
-}
-
 /// Asks about the records of a batch of look-ups.
 struct Verify<'a>(&'a mut dyn Candidates);
 
@@ -374,7 +349,7 @@ fn theirs(probe: Probe) -> cortenkv_index::Probe {
 }
 
 #[inline]
-fn version(rank: Rank) -> Version {
+pub(super) fn version(rank: Rank) -> Version {
     let Rank { seq, tombstone, location: Location { segment, .. } } = rank;
     Version { seq, tombstone, segment }
 }

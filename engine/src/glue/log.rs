@@ -2,27 +2,33 @@
 
 use std::cell::RefCell;
 use std::future::Future;
-use std::io;
+use std::ops::ControlFlow;
 use std::path::Path;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 
+use cortenkv_wal::bugs::{Bug, planted};
 use cortenkv_wal::vfs::{DirLock, OsVfs, Vfs};
 use cortenkv_wal::{
-    Background, Damage, ProgressCallback, ReplayHandler, TailKind, Wal, WalOptions,
+    Background, COMPACTED_ID_MIN, Damage, ProgressCallback, ReplayHandler, TailKind, Wal,
+    WalOptions,
 };
 
-use crate::error::{ClosedReason, Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::install::{Installer, Installing};
 use crate::log::Opened;
 use crate::open::Builder;
 use crate::options::{Compression, Durability, Options};
 pub(crate) use crate::parts::manifest::Manifest;
 use crate::parts::segment::{DurableSegment, ours};
+use crate::parts::{self, Loaded, OnDisk};
 use crate::record::{Change, SeqNo, Write};
 use crate::stats::{LogStats, OpenReport, Progress};
 use crate::ticket::{Pending, Ticket};
+
+#[path = "log/error.rs"]
+mod error;
 
 /// LIMIT: what a thread keeps of the buffer that it encodes commits in.
 const KEPT_BATCH_BYTES_MAX: usize = 1 << 20;
@@ -36,8 +42,8 @@ thread_local! {
 #[derive(Debug, Clone)]
 pub(crate) struct Platform {
     pub(crate) vfs: Arc<dyn Vfs>,
-    tail: TailKind,
-    window_bytes: u64,
+    pub(super) tail: TailKind,
+    pub(super) window_bytes: u64,
 }
 
 impl Default for Platform {
@@ -71,7 +77,8 @@ impl Builder {
 
 /// The log on disk.
 pub(crate) struct DurableLog {
-    wal: Wal,
+    pub(super) wal: Wal,
+    pub(super) vfs: Arc<dyn Vfs>,
     verify_reads: bool,
 }
 
@@ -92,33 +99,110 @@ pub(crate) fn open_durable(
     let mut owner_data = [0; 16];
     owner_data[..4].copy_from_slice(&identity.hash_id.to_le_bytes());
     owner_data[8..].copy_from_slice(&identity.hash_seed.to_le_bytes());
-    let wal_options = wal_options(options).owner(identity.uuid).owner_data(owner_data);
-    let feed = Arc::new(Feed(Arc::clone(installer)));
-    let (wal, recovered) = Wal::open_locked(lock, wal_options, feed)?;
-    let replayed = clock.monotonic();
-    if !created {
-        // Only now: a log that cannot be opened leaves everything as it was.
+    let retired: Vec<_> = manifest.state().retired.values().copied().collect();
+    let mut images = OnDisk::find(vfs.as_ref(), dir, &mut manifest, options);
+    let builds_on_manifest = !retired.is_empty() && !planted(Bug::ManifestTrustedFromCache);
+    if builds_on_manifest {
+        // DURABILITY: recovery removes the files of retired segments, and the new segment says that the log begins behind
+        // them. So that they are retired must not be known from the page cache alone (rule 5).
         manifest.renew()?;
     }
+    let wal_options = wal_options(options)
+        .owner(identity.uuid)
+        .owner_data(owner_data)
+        .retired(retired)
+        .known(images.known())
+        .replay(!images.has_image());
+    let feed = Arc::new(Feed(Arc::clone(installer)));
+    let (wal, recovered) = Wal::open_locked(lock, wal_options, feed)?;
+    let opened = clock.monotonic();
+    let had_image = images.has_image();
+    let image = images.load(&wal, &mut manifest, options);
+    let loaded = clock.monotonic();
+    manifest.forget_retired(&recovered.retired_forgotten);
+    let records = match had_image && image.is_none() {
+        true => replay_log(&wal, installer)?,
+        false => recovered.records,
+    };
+    let compacted = match &image {
+        Some(_) => Compacted::default(),
+        None => replay_compacted(&wal, &manifest, installer)?,
+    };
+    let replayed = clock.monotonic();
+    if !(created || builds_on_manifest && recovered.retired_forgotten.is_empty()) {
+        // Only now, where that does: what cannot be opened leaves everything as it was.
+        manifest.renew()?;
+    }
+    remove_unnamed(&wal, &manifest)?;
+    parts::remove_unnamed_images(vfs.as_ref(), dir, manifest.state());
     let report = OpenReport {
         created,
-        segments: recovered.segments,
-        records: recovered.records,
-        bytes: recovered.bytes,
+        segments: recovered.segments + manifest.state().compacted.len() as u64,
+        records: records + compacted.records,
+        bytes: recovered.bytes + compacted.bytes,
         bytes_cut: recovered.bytes_cut,
         damaged_places: recovered.damaged_places,
         manifest_ms: (manifest_read - started + (clock.monotonic() - replayed)).as_millis() as u64,
-        replay_ms: (replayed - manifest_read).as_millis() as u64,
+        replay_ms: (opened - manifest_read + (replayed - loaded)).as_millis() as u64,
+        image_ms: (loaded - opened).as_millis() as u64,
+        image_bytes: image.as_ref().map_or(0, Loaded::bytes),
+        image_keys: image.as_ref().map_or(0, Loaded::keys),
         ..OpenReport::default()
     };
-    let keyspaces = manifest.keyspaces().to_vec();
+    let keyspaces = manifest.state().keyspaces.clone();
     Ok(Opened {
-        log: DurableLog { wal, verify_reads: options.verify_reads },
-        manifest,
+        log: DurableLog { wal, vfs: Arc::clone(vfs), verify_reads: options.verify_reads },
+        manifest: Arc::new(Mutex::new(manifest)),
         keyspaces,
         hash_seed: identity.hash_seed,
+        images,
+        image,
         report,
     })
+}
+
+/// Offers every record of the log, where an image was to spare it and does not fit.
+fn replay_log(wal: &Wal, installer: &Installer) -> Result<u64> {
+    let mut records = 0;
+    for segment in wal.segments() {
+        let Some(reader) = wal.segment(segment.id) else { continue };
+        reader.for_each_record(&mut |record| {
+            records += 1;
+            installer.apply(std::iter::once(ours(&record)));
+            ControlFlow::Continue(())
+        })?;
+    }
+    Ok(records)
+}
+
+/// What was read of compacted segments.
+#[derive(Default)]
+struct Compacted {
+    records: u64,
+    bytes: u64,
+}
+
+/// Offers every record of every compacted segment that counts, in any order: the numbers of the records decide.
+fn replay_compacted(wal: &Wal, manifest: &Manifest, installer: &Installer) -> Result<Compacted> {
+    let mut compacted = Compacted::default();
+    for id in manifest.state().compacted.keys() {
+        let reader = wal.open_compacted(*id)?;
+        let read = wal.replay_compacted(&reader, &mut |record| {
+            installer.apply(std::iter::once(ours(&record)));
+        })?;
+        compacted.records += read.records;
+        compacted.bytes += u64::from(read.bytes);
+    }
+    Ok(compacted)
+}
+
+/// Removes compacted segments that the manifest does not name: a job had not come to its end, or they were retired.
+fn remove_unnamed(wal: &Wal, manifest: &Manifest) -> Result<()> {
+    let state = manifest.state();
+    let files = wal.list_compacted()?;
+    let unnamed = files.iter().filter(|file| !state.compacted.contains_key(&file.id));
+    let unnamed: Vec<u64> = unnamed.map(|file| file.id).collect();
+    Ok(wal.remove_compacted(&unnamed)?)
 }
 
 fn wal_options(options: &Options) -> WalOptions {
@@ -176,6 +260,9 @@ impl DurableLog {
 
     /// A segment to read from.
     pub(crate) fn segment(&self, id: u64) -> Result<DurableSegment> {
+        if id >= COMPACTED_ID_MIN {
+            return Ok(DurableSegment::new(self.wal.open_compacted(id)?, self.verify_reads));
+        }
         let reader = self.wal.segment(id).ok_or_else(|| {
             Error::invalid(format!("the log has no segment {id}; only a record in it can name it"))
         })?;
@@ -294,47 +381,5 @@ impl From<Durability> for cortenkv_wal::Durability {
             Durability::Checkpoint => Self::Checkpoint,
             Durability::None => Self::None,
         }
-    }
-}
-
-impl From<cortenkv_wal::Error> for Error {
-    fn from(error: cortenkv_wal::Error) -> Self {
-        use cortenkv_wal::ErrorKind as Theirs;
-        let kind = match error.kind().clone() {
-            Theirs::Corruption { file, offset, expected, found } => {
-                ErrorKind::Corruption { file, offset, expected, found }
-            }
-            Theirs::InvalidArgument => ErrorKind::InvalidArgument,
-            Theirs::LimitExceeded => ErrorKind::LimitExceeded,
-            Theirs::Busy => ErrorKind::Busy,
-            Theirs::Locked { pid } => ErrorKind::Locked { pid },
-            Theirs::Closed(reason) => ErrorKind::Closed(closed(reason)),
-            Theirs::StorageFull => ErrorKind::StorageFull,
-            Theirs::Timeout => ErrorKind::Timeout,
-            Theirs::Unsupported => ErrorKind::Unsupported,
-            // `Io`, and kinds of a newer log.
-            _ => ErrorKind::Io,
-        };
-        match error.io_source() {
-            Some(cause) => Error::with_source(kind, error.context(), copy(cause)),
-            None => Error::new(kind, error.context()),
-        }
-    }
-}
-
-fn copy(error: &io::Error) -> io::Error {
-    match error.raw_os_error() {
-        Some(code) => io::Error::from_raw_os_error(code),
-        None => io::Error::new(error.kind(), error.to_string()),
-    }
-}
-
-fn closed(reason: cortenkv_wal::ClosedReason) -> ClosedReason {
-    match reason {
-        cortenkv_wal::ClosedReason::Clean => ClosedReason::Clean,
-        cortenkv_wal::ClosedReason::Panicked => ClosedReason::Panicked,
-        cortenkv_wal::ClosedReason::Forked => ClosedReason::Forked,
-        // `Poisoned`, and reasons of a newer log.
-        _ => ClosedReason::Poisoned,
     }
 }

@@ -41,15 +41,15 @@ const WAKE_INSERTS: u64 = 2_048;
 const FIRST_KEYSPACES: usize = 16;
 
 /// The keys of each keyspace in order; or nothing at all, where the database was opened without.
-pub(crate) struct KeyOrder(Option<Kept>);
+pub(crate) struct KeyOrder(pub(super) Option<Kept>);
 
-struct Kept {
-    keys: RunsOrdered,
+pub(super) struct Kept {
+    pub(super) keys: RunsOrdered,
     /// The first keyspaces of it, which nobody has to look for: none is ever removed.
     first: [OnceLock<RunsKeyspace>; FIRST_KEYSPACES],
     /// `None` for a database in memory, whose segments are countless: there every key is looked up.
-    dead: Option<DeadTable>,
-    files: RunFiles,
+    pub(super) dead: Option<DeadTable>,
+    pub(super) files: RunFiles,
     /// Inserts since background work last looked, and how many make it look.
     inserts: AtomicU64,
     wake_inserts: u64,
@@ -57,7 +57,7 @@ struct Kept {
     damaged: Mutex<Damaged>,
     is_damaged: AtomicBool,
     /// True while every put announces its key.
-    is_rebuilding: AtomicBool,
+    pub(super) is_rebuilding: AtomicBool,
     rebuilds: AtomicU64,
 }
 
@@ -112,6 +112,13 @@ impl KeyOrder {
         }
         // ORDERING: SeqCst, as `Background::wake` says.
         kept.inserts.fetch_add(1, SeqCst);
+    }
+
+    /// Another segment gets a slot: what was marked dead in it was of the one before.
+    pub(crate) fn begin_slot(&self, slot: u16) {
+        if let Some(dead) = self.dead() {
+            dead.clear(slot);
+        }
     }
 
     /// Marks a record that is about to be replaced, or that came too late.
@@ -254,7 +261,7 @@ impl KeyOrder {
 }
 
 impl Kept {
-    fn is_damaged(&self) -> bool {
+    pub(super) fn is_damaged(&self) -> bool {
         // ORDERING: SeqCst, as `Background::wake` says.
         self.is_damaged.load(SeqCst)
     }
@@ -263,6 +270,16 @@ impl Kept {
         let mut damaged = lock(&self.damaged);
         damaged.keyspaces.extend(keyspaces);
         self.is_damaged.store(true, SeqCst);
+    }
+
+    /// Takes the keys of a keyspace from the records, which nobody changes without announcing it.
+    pub(super) fn take_from_records(&self, core: &Core, keyspace: KeyspaceId) -> Result<()> {
+        let mut keys = None;
+        let mut sorted =
+            std::iter::from_fn(|| keys.get_or_insert_with(|| live_keys(core, keyspace)).pop());
+        self.keys.rebuild(keyspace, &mut sorted)?;
+        self.rebuilds.fetch_add(1, Relaxed);
+        Ok(())
     }
 
     /// Takes the keys of a damaged keyspace from the records, in the place of its runs. False while it waits for pins.
@@ -275,11 +292,7 @@ impl Kept {
         if !damaged.grace.get_or_insert_with(Grace::begin).is_over() {
             return Ok(false);
         }
-        let mut keys = None;
-        let mut sorted =
-            std::iter::from_fn(|| keys.get_or_insert_with(|| live_keys(core, keyspace)).pop());
-        self.keys.rebuild(keyspace, &mut sorted)?;
-        self.rebuilds.fetch_add(1, Relaxed);
+        self.take_from_records(core, keyspace)?;
         damaged.keyspaces.remove(&keyspace);
         if damaged.keyspaces.is_empty() {
             damaged.grace = None;

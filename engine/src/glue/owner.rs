@@ -82,7 +82,7 @@ impl Owner<'_> {
     /// True if the record of a hint is the newest of its key still. Hints are given to records that never expire only.
     fn still_holds(&self, hint: Hint) -> bool {
         let (Owner(core), address) = (self, ours(hint.address));
-        core.slots.segment(address).is_some_and(|segment| segment.id() == hint.segment)
+        core.slots.with(address, |at| at.segment.id() == hint.segment) == Some(true)
             && !core.index.may_be_dead(address)
             && !core.met_unreadable()
     }

@@ -5,41 +5,52 @@
 //! be removed are in nobody's way.
 //!
 //! # Invariants
-//! Runs are derived data. A file is removed when the last user of its run lets go; what a process left behind is removed
-//! at the next open, unread. Nothing is synced, and nothing is trusted after an open.
+//! Runs are derived data. A file is removed when the last user of its run lets go and no image names it; what a process left
+//! behind that no image names is removed at the next open, unread. A file is synced only for an image.
 //!
 //! # Failure
 //! A run whose file cannot be written or mapped stays in memory and is counted; no operation fails for it.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Mutex};
 
 use cortenkv_index::{RamRuns, RunBytes, RunStore};
-use cortenkv_wal::vfs::{FileKind, OpenMode, ReadMap, Vfs, write_all_at};
+use cortenkv_wal::vfs::{FileKind, OpenMode, ReadMap, Vfs, VfsFile, write_all_at};
 
 use crate::parts::Platform;
+use crate::sync::lock;
 
 const SUFFIX: &str = ".run";
 
 /// Where the runs of a database are kept.
-pub(crate) struct RunFiles(Arc<Store>);
+pub(crate) struct RunFiles(pub(super) Arc<Store>);
 
 #[derive(Default)]
-struct Store {
+pub(super) struct Store {
     /// `None` for a database in memory.
-    dir: Option<Dir>,
-    /// Files that are there.
-    files: Arc<AtomicU64>,
+    pub(super) dir: Option<Arc<Dir>>,
     failures: AtomicU64,
 }
 
-struct Dir {
-    vfs: Arc<dyn Vfs>,
+/// The files of a directory.
+pub(super) struct Dir {
+    pub(super) vfs: Arc<dyn Vfs>,
     path: PathBuf,
     next: AtomicU64,
+    pub(super) files: Mutex<BTreeMap<u64, Uses>>,
+}
+
+/// Who needs a file.
+#[derive(Default)]
+pub(super) struct Uses {
+    /// It is mapped.
+    pub(super) open: Option<Arc<dyn VfsFile>>,
+    /// Images that name it.
+    pub(super) images: u32,
 }
 
 impl RunFiles {
@@ -47,16 +58,17 @@ impl RunFiles {
         RunFiles(Arc::default())
     }
 
-    /// Keeps runs in a directory, whose lock the caller holds, and removes what an earlier process left there.
-    pub(crate) fn open(platform: &Platform, dir: &Path) -> Self {
+    /// Keeps runs in a directory, whose lock the caller holds, and removes what an earlier process left there, but for the
+    /// files of these numbers.
+    pub(crate) fn open(platform: &Platform, dir: &Path, named: &BTreeSet<u64>) -> Self {
         let vfs = Arc::clone(&platform.vfs);
-        remove_leftovers(vfs.as_ref(), dir);
+        remove_leftovers(vfs.as_ref(), dir, named);
         let mut seed = [0; 8];
         // Without random numbers they start with 0, which is worse and not wrong.
         let _ = vfs.fill_random(&mut seed);
         let next = AtomicU64::new(u64::from_le_bytes(seed));
-        let dir = Some(Dir { vfs, path: dir.to_path_buf(), next });
-        RunFiles(Arc::new(Store { dir, ..Store::default() }))
+        let dir = Dir { vfs, path: dir.to_path_buf(), next, files: Mutex::default() };
+        RunFiles(Arc::new(Store { dir: Some(Arc::new(dir)), ..Store::default() }))
     }
 
     /// False for a database in memory.
@@ -68,9 +80,12 @@ impl RunFiles {
         Arc::clone(&self.0) as Arc<dyn RunStore>
     }
 
-    /// Files that are there now.
+    /// Files of runs that are in use now.
     pub(crate) fn count(&self) -> u64 {
-        self.0.files.load(Relaxed)
+        let open = |dir: &Arc<Dir>| {
+            lock(&dir.files).values().filter(|uses| uses.open.is_some()).count() as u64
+        };
+        self.0.dir.as_ref().map_or(0, open)
     }
 
     /// Runs that were to be files and stayed in memory.
@@ -82,7 +97,7 @@ impl RunFiles {
 impl RunStore for Store {
     fn store(&self, bytes: Vec<u8>) -> cortenkv_index::Result<Arc<dyn RunBytes>> {
         let Some(dir) = &self.dir else { return RamRuns.store(bytes) };
-        match dir.write(&bytes, &self.files) {
+        match dir.write(&bytes) {
             Ok(run) => Ok(Arc::new(run)),
             Err(_) => {
                 self.failures.fetch_add(1, Relaxed);
@@ -93,24 +108,53 @@ impl RunStore for Store {
 }
 
 impl Dir {
-    fn write(&self, bytes: &[u8], files: &Arc<AtomicU64>) -> io::Result<RunFile> {
+    fn write(self: &Arc<Self>, bytes: &[u8]) -> io::Result<RunFile> {
         let number = self.next.fetch_add(1, Relaxed);
-        let path = self.path.join(file_name(number));
-        let file = self.vfs.open(&path, OpenMode::CreateNew)?;
-        let name = Name { vfs: Arc::clone(&self.vfs), path, files: Arc::clone(files) };
-        name.files.fetch_add(1, Relaxed);
+        let file = self.vfs.open(&self.path_of(number), OpenMode::CreateNew)?;
+        let name = self.used(number, &file);
         // DURABILITY: none. After a crash nobody reads the file; what cannot be written shows here.
         write_all_at(file.as_ref(), bytes, 0)?;
-        let map = self.vfs.map_read(&file, bytes.len() as u64)?;
-        Ok(RunFile { map, len: bytes.len(), _name: name })
+        self.mapped(name, &file, bytes.len())
+    }
+
+    /// Notes that a file is in use until the name goes.
+    pub(super) fn used(self: &Arc<Self>, number: u64, file: &Arc<dyn VfsFile>) -> Name {
+        lock(&self.files).entry(number).or_default().open = Some(Arc::clone(file));
+        Name { dir: Arc::clone(self), number }
+    }
+
+    pub(super) fn mapped(
+        &self,
+        name: Name,
+        file: &Arc<dyn VfsFile>,
+        len: usize,
+    ) -> io::Result<RunFile> {
+        let map = self.vfs.map_read(file, len as u64)?;
+        Ok(RunFile { map, len, name })
+    }
+
+    pub(super) fn path_of(&self, number: u64) -> PathBuf {
+        self.path.join(file_name(number))
+    }
+
+    /// Changes who needs a file, which is removed if nobody does then.
+    pub(super) fn change_uses(&self, number: u64, change: impl FnOnce(&mut Uses)) {
+        let mut files = lock(&self.files);
+        let Some(uses) = files.get_mut(&number) else { return };
+        change(uses);
+        if uses.open.is_none() && uses.images == 0 {
+            files.remove(&number);
+            // What stays is removed by the next open.
+            let _ = self.vfs.remove_file(&self.path_of(number));
+        }
     }
 }
 
 /// A run in a mapped file.
-struct RunFile {
+pub(super) struct RunFile {
     map: Box<dyn ReadMap>,
     len: usize,
-    _name: Name,
+    name: Name,
 }
 
 impl RunBytes for RunFile {
@@ -121,28 +165,30 @@ impl RunBytes for RunFile {
     fn is_mapped(&self) -> bool {
         true
     }
+
+    fn number(&self) -> Option<u64> {
+        Some(self.name.number)
+    }
 }
 
-/// The name of a file, which goes with it.
-struct Name {
-    vfs: Arc<dyn Vfs>,
-    path: PathBuf,
-    files: Arc<AtomicU64>,
+/// The name of a file in use.
+pub(super) struct Name {
+    dir: Arc<Dir>,
+    number: u64,
 }
 
 impl Drop for Name {
     fn drop(&mut self) {
-        // What stays is removed by the next open.
-        let _ = self.vfs.remove_file(&self.path);
-        self.files.fetch_sub(1, Relaxed);
+        self.dir.change_uses(self.number, |uses| uses.open = None);
     }
 }
 
 /// Removes the files that bear a name of ours; links, directories and everything else stay.
-fn remove_leftovers(vfs: &dyn Vfs, dir: &Path) {
+fn remove_leftovers(vfs: &dyn Vfs, dir: &Path, named: &BTreeSet<u64>) {
     // What cannot be listed or removed is in nobody's way.
     for entry in vfs.list(dir).unwrap_or_default() {
-        if entry.kind == FileKind::File && is_ours(&entry.name) {
+        let number = number_of(&entry.name).filter(|number| !named.contains(number));
+        if entry.kind == FileKind::File && number.is_some() {
             let _ = vfs.remove_file(&dir.join(&entry.name));
         }
     }
@@ -152,9 +198,10 @@ fn file_name(number: u64) -> String {
     format!("{number:016x}{SUFFIX}")
 }
 
-fn is_ours(name: &str) -> bool {
-    let digits = name.strip_suffix(SUFFIX).unwrap_or_default();
-    digits.len() == 16 && digits.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+/// The number in a name of ours.
+fn number_of(name: &str) -> Option<u64> {
+    let number = u64::from_str_radix(name.strip_suffix(SUFFIX)?, 16).ok()?;
+    (name == file_name(number)).then_some(number)
 }
 
 #[cfg(test)]
@@ -163,10 +210,11 @@ mod tests {
 
     #[test]
     fn only_names_of_our_pattern_are_ours() {
-        assert!(is_ours(&file_name(0)) && is_ours(&file_name(u64::MAX)));
+        assert!(number_of(&file_name(7)) == Some(7) && number_of(&file_name(u64::MAX)).is_some());
         for name in ["", ".run", "1.run", "000000000000000G.run", "0000000000000001.seg"] {
-            assert!(!is_ours(name), "{name}");
+            assert!(number_of(name).is_none(), "{name}");
         }
-        assert!(!is_ours("00000000000000001.run") && !is_ours("0000000000000001.run.bak"));
+        let others = ["00000000000000001.run", "0000000000000001.run.bak", "+000000000000001.run"];
+        assert!(others.iter().all(|name| number_of(name).is_none()));
     }
 }

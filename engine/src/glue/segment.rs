@@ -14,7 +14,7 @@ pub(crate) use cortenkv_wal::PinnedBytes;
 
 /// A segment of the log on disk, readable for as long as this lives.
 pub(crate) struct DurableSegment {
-    reader: SegmentReader,
+    pub(super) reader: SegmentReader,
     verify: bool,
 }
 
@@ -64,6 +64,30 @@ impl DurableSegment {
     /// Keeps the value of a record that this segment shows at the moment; `None` where only a copy can.
     pub(crate) fn pin(&self, record: &RecordRef<'_>) -> Option<PinnedBytes> {
         self.reader.pin(record.location.offset, record.value)
+    }
+}
+
+/// The bytes that a record occupies in a segment.
+#[inline]
+pub(crate) fn stored_bytes(record: &RecordRef<'_>) -> u32 {
+    theirs(record).stored_bytes()
+}
+
+#[inline]
+pub(super) fn theirs<'a>(record: &RecordRef<'a>) -> cortenkv_wal::RecordRef<'a> {
+    let Location { segment, offset } = record.location;
+    cortenkv_wal::RecordRef {
+        location: cortenkv_wal::Location { segment, offset },
+        seq: record.seq,
+        keyspace: record.keyspace,
+        kind: match record.tombstone {
+            true => cortenkv_wal::RecordKind::Delete,
+            false => cortenkv_wal::RecordKind::Put,
+        },
+        expires_at_ms: record.expires_at_ms,
+        in_batch: record.in_batch,
+        key: record.key,
+        value: record.value,
     }
 }
 

@@ -1,7 +1,7 @@
 //! The bytes of a manifest: a header, then edits.
 //!
 //! # Layout
-//! All numbers least significant byte first.
+//! All numbers least significant byte first. `edit` has the payloads of the edits.
 //!
 //! Header, 64 bytes:
 //!
@@ -14,7 +14,8 @@
 //! | 20 | 4 | hash id |
 //! | 24 | 8 | hash seed |
 //! | 32 | 16 | uuid of the database |
-//! | 48 | 12 | zero |
+//! | 48 | 8 | bytes that were durable before the file was named (in format 1.0: zero) |
+//! | 56 | 4 | zero |
 //! | 60 | 4 | CRC32C of the 60 bytes before |
 //!
 //! Edit:
@@ -22,38 +23,42 @@
 //! | offset | bytes | field |
 //! |---|---|---|
 //! | 0 | 4 | CRC32C of length, uuid, offset of the edit in the file (8 bytes) and payload |
-//! | 4 | 4 | length of the payload in bytes, 1 to 1024 |
-//! | 8 | length | payload: kind (1 byte) and what belongs to it |
+//! | 4 | 4 | length of the payload in bytes, 1 to 65,536 (in format 1.0: to 1,024) |
+//! | 8 | length | payload |
 //!
-//! Kinds: 1 = keyspace created {id: 4 bytes, name: the rest}. Kinds from 128 on are passed over by who does not know
-//! them; any other unknown kind forbids opening.
+//! Incompatible features: bit 0, `COMPACTED_SEGMENTS`, is set while the manifest names compacted or retired segments.
+//!
+//! Versions: 1.0 knew keyspaces only. 1.1 has longer edits, jobs, holds and images; an opening that may write makes it
+//! of 1.0 by renewing the manifest.
 //!
 //! # Failure
-//! An edit that is not valid ends the manifest if a torn write explains it: it is no longer than one edit, and no valid
-//! edit follows. Otherwise the file is damaged.
+//! An edit that is not valid ends the manifest if a torn write explains it: it is no longer than one edit, no valid edit
+//! follows, and the header does not call it durable. Otherwise the file is damaged.
 
 use std::ops::Range;
 use std::path::Path;
 
+use super::edit::{Edit, Parsed};
 use crate::error::{Error, ErrorKind, Result};
-use crate::record::KeyspaceId;
 
 const MAGIC: &[u8; 8] = b"CORTENMF";
 const VERSION_MAJOR: u16 = 1;
-const VERSION_MINOR: u16 = 0;
+const VERSION_MINOR: u16 = 1;
+/// Incompatible: data lives in compacted segments, or parts of the log are gone.
+pub(super) const COMPACTED_SEGMENTS: u32 = 1;
 /// The incompatible features that this version knows.
-const INCOMPAT_KNOWN: u32 = 0;
+const INCOMPAT_KNOWN: u32 = COMPACTED_SEGMENTS;
 /// The compatible features that this version writes.
 const COMPAT_WRITTEN: u32 = 0;
 /// Hash number 1: xxh3-64 with the seed of the database, the keyspace mixed into it.
 pub(super) const HASH_ID: u32 = 1;
 
 pub(super) const HEADER_BYTES: usize = 64;
-const EDIT_HEAD_BYTES: usize = 8;
+pub(super) const EDIT_HEAD_BYTES: usize = 8;
 /// LIMIT: the longest payload of an edit; it bounds the search behind a torn one.
-const EDIT_PAYLOAD_BYTES_MAX: usize = 1024;
-const KIND_KEYSPACE_CREATED: u8 = 1;
-const KIND_OPTIONAL_MIN: u8 = 128;
+pub(super) const EDIT_PAYLOAD_BYTES_MAX: usize = 64 << 10;
+/// LIMIT: the same in format 1.0.
+const EDIT_PAYLOAD_BYTES_MAX_1_0: usize = 1024;
 
 /// What never changes in the life of a database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,45 +68,52 @@ pub(crate) struct Identity {
     pub(crate) hash_seed: u64,
 }
 
-/// One change that a manifest notes.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Edit {
-    KeyspaceCreated { id: KeyspaceId, name: String },
+/// What a header says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Header {
+    pub(super) identity: Identity,
+    /// The incompatible features.
+    pub(super) features: u32,
+    /// Bytes from the start of the file that no torn write can have touched.
+    pub(super) durable_bytes: u64,
+    payload_bytes_max: usize,
 }
 
-pub(super) fn encode_header(identity: &Identity) -> Vec<u8> {
+impl Header {
+    /// That of a manifest of today.
+    pub(super) fn new(identity: Identity, features: u32, durable_bytes: u64) -> Self {
+        let payload_bytes_max = EDIT_PAYLOAD_BYTES_MAX;
+        Header { identity, features, durable_bytes, payload_bytes_max }
+    }
+}
+
+pub(super) fn encode_header(header: &Header) -> Vec<u8> {
+    let identity = &header.identity;
     let mut bytes = Vec::with_capacity(HEADER_BYTES);
     bytes.extend_from_slice(MAGIC);
     bytes.extend_from_slice(&VERSION_MAJOR.to_le_bytes());
     bytes.extend_from_slice(&VERSION_MINOR.to_le_bytes());
-    bytes.extend_from_slice(&INCOMPAT_KNOWN.to_le_bytes());
+    bytes.extend_from_slice(&header.features.to_le_bytes());
     bytes.extend_from_slice(&COMPAT_WRITTEN.to_le_bytes());
     bytes.extend_from_slice(&identity.hash_id.to_le_bytes());
     bytes.extend_from_slice(&identity.hash_seed.to_le_bytes());
     bytes.extend_from_slice(&identity.uuid);
+    bytes.extend_from_slice(&header.durable_bytes.to_le_bytes());
     bytes.resize(HEADER_BYTES - 4, 0);
     let checksum = crc32c::crc32c(&bytes);
     bytes.extend_from_slice(&checksum.to_le_bytes());
     bytes
 }
 
-/// Appends an edit that will stand at `offset` of the file.
-pub(super) fn encode_edit(out: &mut Vec<u8>, identity: &Identity, offset: u64, edit: &Edit) {
-    let mut payload = Vec::new();
-    match edit {
-        Edit::KeyspaceCreated { id, name } => {
-            payload.push(KIND_KEYSPACE_CREATED);
-            payload.extend_from_slice(&id.to_le_bytes());
-            payload.extend_from_slice(name.as_bytes());
-        }
-    }
-    assert!(payload.len() <= EDIT_PAYLOAD_BYTES_MAX, "names are bounded");
-    out.extend_from_slice(&edit_checksum(identity, offset, &payload).to_le_bytes());
+/// Appends the edit with this payload, which will stand at `offset` of the file.
+pub(super) fn encode_edit(out: &mut Vec<u8>, identity: &Identity, offset: u64, payload: &[u8]) {
+    assert!(payload.len() <= EDIT_PAYLOAD_BYTES_MAX, "the caller has seen that it is not longer");
+    out.extend_from_slice(&edit_checksum(identity, offset, payload).to_le_bytes());
     out.extend_from_slice(&(payload.len() as u32).to_le_bytes());
-    out.extend_from_slice(&payload);
+    out.extend_from_slice(payload);
 }
 
-fn edit_checksum(identity: &Identity, offset: u64, payload: &[u8]) -> u32 {
+pub(super) fn edit_checksum(identity: &Identity, offset: u64, payload: &[u8]) -> u32 {
     let checksum = crc32c::crc32c(&(payload.len() as u32).to_le_bytes());
     let checksum = crc32c::crc32c_append(checksum, &identity.uuid);
     let checksum = crc32c::crc32c_append(checksum, &offset.to_le_bytes());
@@ -109,25 +121,38 @@ fn edit_checksum(identity: &Identity, offset: u64, payload: &[u8]) -> u32 {
 }
 
 /// Reads a manifest; `file` is for the errors.
-pub(super) fn decode(file: &Path, bytes: &[u8]) -> Result<(Identity, Vec<Edit>)> {
-    let identity = decode_header(file, bytes)?;
-    let mut edits = Vec::new();
+///
+/// `take` is given each edit and its offset, in their order.
+pub(super) fn decode(
+    file: &Path,
+    bytes: &[u8],
+    mut take: impl FnMut(usize, Edit) -> Result<()>,
+) -> Result<Header> {
+    let header = decode_header(file, bytes)?;
     let mut offset = HEADER_BYTES;
     while offset < bytes.len() {
-        let Some(payload) = valid_edit(&identity, bytes, offset) else {
-            check_torn(file, &identity, bytes, offset)?;
+        let Some(payload) = valid_edit(&header, bytes, offset) else {
+            check_torn(file, &header, bytes, offset)?;
             break;
         };
         let next = payload.end;
-        if let Some(payload) = bytes.get(payload) {
-            edits.extend(decode_payload(file, offset, payload)?);
+        if let Some(edit) = decode_payload(file, offset, &bytes[payload])? {
+            if edit.features() & !header.features != 0 {
+                let found = "an edit of a feature that the header does not name".into();
+                return Err(corruption(file, offset, "an edit of the features named", found));
+            }
+            take(offset, edit)?;
         }
         offset = next;
     }
-    Ok((identity, edits))
+    if (offset as u64) < header.durable_bytes {
+        let found = "none, and no write was under way".into();
+        return Err(corruption(file, offset, "an edit that was durable", found));
+    }
+    Ok(header)
 }
 
-fn decode_header(file: &Path, bytes: &[u8]) -> Result<Identity> {
+pub(super) fn decode_header(file: &Path, bytes: &[u8]) -> Result<Header> {
     let damaged = |offset, expected: &str, found: String| corruption(file, offset, expected, found);
     let Some(header) = bytes.first_chunk::<HEADER_BYTES>() else {
         return Err(damaged(0, "a header of 64 bytes", format!("a file of {} bytes", bytes.len())));
@@ -136,9 +161,8 @@ fn decode_header(file: &Path, bytes: &[u8]) -> Result<Identity> {
         return Err(damaged(0, "the magic CORTENMF", format!("{}", header[..8].escape_ascii())));
     }
     // Before the checksum: a newer version may keep it elsewhere.
-    let major = u16::from_le_bytes(field(header, 8));
+    let [major, minor] = [8, 10].map(|at| u16::from_le_bytes(field(header, at)));
     if major > VERSION_MAJOR {
-        let minor = u16::from_le_bytes(field(header, 10));
         return Err(Error::unsupported(format!(
             "{} has format version {major}.{minor}, and this build reads up to {VERSION_MAJOR}; use a newer version",
             file.display()
@@ -149,12 +173,12 @@ fn decode_header(file: &Path, bytes: &[u8]) -> Result<Identity> {
     if stored != computed {
         return Err(damaged(60, &format!("checksum {computed:#010x}"), format!("{stored:#010x}")));
     }
-    let incompat = u32::from_le_bytes(field(header, 12));
-    if incompat & !INCOMPAT_KNOWN != 0 {
+    let features = u32::from_le_bytes(field(header, 12));
+    if features & !INCOMPAT_KNOWN != 0 {
         return Err(Error::unsupported(format!(
             "{} uses features that this build does not know (bits {:#x}); use a newer version",
             file.display(),
-            incompat & !INCOMPAT_KNOWN
+            features & !INCOMPAT_KNOWN
         )));
     }
     let identity = Identity {
@@ -169,7 +193,10 @@ fn decode_header(file: &Path, bytes: &[u8]) -> Result<Identity> {
             identity.hash_id
         )));
     }
-    Ok(identity)
+    let payload_bytes_max =
+        if minor == 0 { EDIT_PAYLOAD_BYTES_MAX_1_0 } else { EDIT_PAYLOAD_BYTES_MAX };
+    let durable_bytes = u64::from_le_bytes(field(header, 48));
+    Ok(Header { identity, features, durable_bytes, payload_bytes_max })
 }
 
 fn field<const N: usize>(header: &[u8; HEADER_BYTES], at: usize) -> [u8; N] {
@@ -179,28 +206,28 @@ fn field<const N: usize>(header: &[u8; HEADER_BYTES], at: usize) -> [u8; N] {
 }
 
 /// Where the payload of the edit at `offset` lies, if there is a valid one.
-fn valid_edit(identity: &Identity, bytes: &[u8], offset: usize) -> Option<Range<usize>> {
+fn valid_edit(header: &Header, bytes: &[u8], offset: usize) -> Option<Range<usize>> {
     let head = bytes.get(offset..)?.first_chunk::<EDIT_HEAD_BYTES>()?;
     let [c0, c1, c2, c3, l0, l1, l2, l3] = *head;
     let payload_bytes = u32::from_le_bytes([l0, l1, l2, l3]) as usize;
-    if !(1..=EDIT_PAYLOAD_BYTES_MAX).contains(&payload_bytes) {
+    if !(1..=header.payload_bytes_max).contains(&payload_bytes) {
         return None;
     }
     let start = offset + EDIT_HEAD_BYTES;
     let range = start..start + payload_bytes;
     let payload = bytes.get(range.clone())?;
     let stored = u32::from_le_bytes([c0, c1, c2, c3]);
-    (edit_checksum(identity, offset as u64, payload) == stored).then_some(range)
+    (edit_checksum(&header.identity, offset as u64, payload) == stored).then_some(range)
 }
 
 /// Tells a torn last edit from damage.
-fn check_torn(file: &Path, identity: &Identity, bytes: &[u8], offset: usize) -> Result<()> {
+fn check_torn(file: &Path, header: &Header, bytes: &[u8], offset: usize) -> Result<()> {
     let rest_bytes = bytes.len() - offset;
-    if rest_bytes > EDIT_HEAD_BYTES + EDIT_PAYLOAD_BYTES_MAX {
+    if rest_bytes > EDIT_HEAD_BYTES + header.payload_bytes_max {
         let found = format!("{rest_bytes} bytes that are none, more than a torn write leaves");
         return Err(corruption(file, offset, "an edit", found));
     }
-    match (offset + 1..bytes.len()).find(|&at| valid_edit(identity, bytes, at).is_some()) {
+    match (offset + 1..bytes.len()).find(|&at| valid_edit(header, bytes, at).is_some()) {
         Some(at) => {
             let found = format!("bytes that are none, with an edit behind them at byte {at}");
             Err(corruption(file, offset, "an edit", found))
@@ -210,21 +237,18 @@ fn check_torn(file: &Path, identity: &Identity, bytes: &[u8], offset: usize) -> 
 }
 
 fn decode_payload(file: &Path, offset: usize, payload: &[u8]) -> Result<Option<Edit>> {
-    match payload {
-        [KIND_KEYSPACE_CREATED, i0, i1, i2, i3, name @ ..] => match std::str::from_utf8(name) {
-            Ok(name) => Ok(Some(Edit::KeyspaceCreated {
-                id: KeyspaceId::from_le_bytes([*i0, *i1, *i2, *i3]),
-                name: name.to_owned(),
-            })),
-            Err(_) => {
-                Err(corruption(file, offset, "a keyspace name in UTF-8", "other bytes".into()))
-            }
-        },
-        [kind, ..] if *kind >= KIND_OPTIONAL_MIN => Ok(None),
-        _ => Err(Error::unsupported(format!(
-            "{} holds an edit at byte {offset} that this build does not know; use a newer version",
+    match Edit::decode(payload) {
+        Parsed::Edit(edit) => Ok(Some(edit)),
+        Parsed::PassedOver => Ok(None),
+        Parsed::Unknown(kind) => Err(Error::unsupported(format!(
+            "{} holds an edit of kind {kind} at byte {offset}, which this build does not know; use a newer version",
             file.display()
         ))),
+        Parsed::Malformed(kind) => {
+            let expected = format!("the fields of an edit of kind {kind}");
+            let found = format!("{} bytes that are not", payload.len());
+            Err(corruption(file, offset, &expected, found))
+        }
     }
 }
 
@@ -237,85 +261,4 @@ pub(super) fn corruption(file: &Path, offset: usize, expected: &str, found: Stri
     let kind =
         ErrorKind::Corruption { file: file.to_path_buf(), offset: offset as u64, expected, found };
     Error::new(kind, context)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn sample() -> (Identity, Vec<Edit>, Vec<u8>, Vec<usize>) {
-        let identity = Identity { uuid: [7; 16], hash_id: HASH_ID, hash_seed: 42 };
-        let edits: Vec<Edit> = [(1, "users"), (2, "a name with spaces"), (3, "ü")]
-            .map(|(id, name)| Edit::KeyspaceCreated { id, name: name.into() })
-            .into();
-        let mut bytes = encode_header(&identity);
-        let mut starts = Vec::new();
-        for edit in &edits {
-            starts.push(bytes.len());
-            let offset = bytes.len() as u64;
-            encode_edit(&mut bytes, &identity, offset, edit);
-        }
-        (identity, edits, bytes, starts)
-    }
-
-    fn read(bytes: &[u8]) -> Result<(Identity, Vec<Edit>)> {
-        decode(Path::new("MANIFEST-000001"), bytes)
-    }
-
-    #[test]
-    fn a_manifest_reads_back() {
-        let (identity, edits, bytes, _) = sample();
-        assert_eq!(read(&bytes).unwrap(), (identity, edits));
-    }
-
-    #[test]
-    fn a_manifest_cut_anywhere_keeps_the_whole_edits_or_is_refused() {
-        let (identity, edits, bytes, starts) = sample();
-        for len in 0..bytes.len() {
-            match read(&bytes[..len]) {
-                Ok(read) => {
-                    let whole = starts[1..].iter().filter(|&&start| start <= len).count();
-                    assert_eq!(read, (identity, edits[..whole].to_vec()), "cut at {len}");
-                }
-                Err(error) => assert!(len < HEADER_BYTES && error.is_corruption(), "cut at {len}"),
-            }
-        }
-    }
-
-    #[test]
-    fn a_flipped_bit_is_damage_unless_it_is_in_the_last_edit() {
-        let (identity, edits, bytes, starts) = sample();
-        let last = starts[starts.len() - 1];
-        for bit in 0..bytes.len() * 8 {
-            let mut flipped = bytes.clone();
-            flipped[bit / 8] ^= 1 << (bit % 8);
-            match read(&flipped) {
-                Ok(read) => {
-                    assert!(bit / 8 >= last, "bit {bit} passed unseen");
-                    assert_eq!(read, (identity, edits[..edits.len() - 1].to_vec()));
-                }
-                Err(error) => assert!(matches!(error.code(), 2 | 12), "bit {bit}: {error}"),
-            }
-        }
-    }
-
-    #[test]
-    fn a_newer_major_and_an_unknown_feature_are_unsupported() {
-        let (_, _, bytes, _) = sample();
-        let mut newer = bytes.clone();
-        newer[8] = VERSION_MAJOR as u8 + 1;
-        assert_eq!(read(&newer).unwrap_err().code(), 12);
-        let mut feature = bytes[..HEADER_BYTES - 4].to_vec();
-        feature[12] = 1;
-        feature.extend_from_slice(&crc32c::crc32c(&feature).to_le_bytes());
-        assert_eq!(read(&feature).unwrap_err().code(), 12);
-    }
-
-    #[test]
-    fn an_edit_copied_to_another_place_is_not_valid_there() {
-        let (_, _, mut bytes, starts) = sample();
-        let copy = bytes[starts[0]..starts[1]].to_vec();
-        bytes.extend_from_slice(&copy);
-        assert_eq!(read(&bytes).unwrap().1.len(), 3);
-    }
 }

@@ -23,6 +23,8 @@ impl KeyOrder {
 
     pub(crate) fn announce(&self, _: KeyspaceId, _: &[u8], _: Before) {}
 
+    pub(crate) fn begin_slot(&self, _: u16) {}
+
     pub(crate) fn mark_dead(&self, _: Address) {}
 
     pub(crate) fn knows_dead(&self) -> bool {

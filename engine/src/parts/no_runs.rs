@@ -1,5 +1,6 @@
 //! A build without runs of keys has no files for them. What another build left in a directory stays there.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use crate::parts::Platform;
@@ -12,7 +13,7 @@ impl RunFiles {
         RunFiles(())
     }
 
-    pub(crate) fn open(_: &Platform, _: &Path) -> Self {
+    pub(crate) fn open(_: &Platform, _: &Path, _: &BTreeSet<u64>) -> Self {
         RunFiles(())
     }
 }

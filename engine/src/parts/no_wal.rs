@@ -1,19 +1,30 @@
 //! A build without the log crate has no database on disk: the types have no values, and opening says so.
 
-use std::path::Path;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
 
 use crate::error::{Error, Result};
 use crate::install::{Installer, Installing};
 use crate::log::Opened;
 use crate::options::{Durability, Options};
 use crate::record::{KeyspaceId, RecordRef, SeqNo, Write};
+use crate::segments::SegmentReport;
 use crate::stats::LogStats;
 use crate::ticket::Ticket;
 
 /// The file system to open on; there is none to choose.
 #[derive(Clone, Default)]
 pub(crate) struct Platform(());
+
+impl Platform {
+    pub(crate) fn with_view<R>(
+        &self,
+        _: &Path,
+        mut open: impl FnMut(Platform) -> Result<R>,
+    ) -> Result<R> {
+        open(self.clone())
+    }
+}
 
 /// A log on disk, which this build cannot have.
 pub(crate) enum DurableLog {}
@@ -24,7 +35,17 @@ pub(crate) enum DurableSegment {}
 /// A value in a segment on disk.
 pub(crate) enum PinnedBytes {}
 
+/// What is wrong with a file as a whole.
+pub(crate) struct FileFault {
+    pub(crate) file: PathBuf,
+    pub(crate) what: String,
+}
+
 impl DurableSegment {
+    pub(crate) fn check(&self, _: u32) -> Result<()> {
+        match *self {}
+    }
+
     pub(crate) fn id(&self) -> u64 {
         match *self {}
     }
@@ -48,6 +69,11 @@ impl std::ops::Deref for PinnedBytes {
     fn deref(&self) -> &[u8] {
         match *self {}
     }
+}
+
+/// What a record would take; nothing counts it.
+pub(crate) fn stored_bytes(_: &RecordRef<'_>) -> u32 {
+    0
 }
 
 /// A manifest on disk, which this build cannot have.
@@ -80,6 +106,26 @@ impl DurableLog {
     }
 
     pub(crate) fn segment(&self, _: u64) -> Result<DurableSegment> {
+        match *self {}
+    }
+
+    pub(crate) fn segments<M>(&self, _: impl FnOnce() -> M) -> Vec<SegmentReport> {
+        match *self {}
+    }
+
+    pub(crate) fn file_of(&self, _: u64) -> PathBuf {
+        match *self {}
+    }
+
+    pub(crate) fn for_each_record(&self, _: u64, _: &mut dyn FnMut(&RecordRef<'_>)) -> Result<()> {
+        match *self {}
+    }
+
+    pub(crate) fn check_files(
+        &self,
+        _: &Mutex<Manifest>,
+        _: &dyn Fn() -> Vec<u64>,
+    ) -> Result<Vec<FileFault>> {
         match *self {}
     }
 

@@ -1,5 +1,6 @@
 //! Runs of keys in a build with key order and without files: they stay in memory.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -15,7 +16,7 @@ impl RunFiles {
         RunFiles(())
     }
 
-    pub(crate) fn open(_: &Platform, _: &Path) -> Self {
+    pub(crate) fn open(_: &Platform, _: &Path, _: &BTreeSet<u64>) -> Self {
         RunFiles(())
     }
 

@@ -4,6 +4,7 @@
 //! One reader-writer lock; an installation holds it for writing from its first record to its last. Readers look at
 //! records outside it.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::{Arc, RwLock};
@@ -18,7 +19,7 @@ use crate::options::IndexOptions;
 use crate::parts::RunFiles;
 use crate::range::{Direction, KeyRange};
 use crate::read_many::Candidates;
-use crate::record::{KeyspaceId, Rank, RecordRef};
+use crate::record::{Footprint, KeyspaceId, Rank, RecordRef};
 use crate::stats::IndexStats;
 use crate::sync::{read, write};
 
@@ -31,7 +32,15 @@ pub(crate) struct Index {
 }
 
 type Spaces = Arc<RwLock<BTreeMap<KeyspaceId, Keys>>>;
-type Keys = BTreeMap<Bytes, (Address, Rank)>;
+type Keys = BTreeMap<Bytes, Standing>;
+
+/// The newest record of a key.
+#[derive(Clone, Copy)]
+struct Standing {
+    address: Address,
+    rank: Rank,
+    footprint: Footprint,
+}
 
 impl Index {
     /// The seed is for indexes that hash, the number of keys for those that can be sized, the files for runs.
@@ -106,9 +115,18 @@ impl Index {
         }
     }
 
+    /// Shows the addresses of all entries; of those that come or go meanwhile, some.
+    pub(crate) fn for_each_address(&self, mut show: impl FnMut(Address)) {
+        let addresses: Vec<Address> = {
+            let spaces = read(&self.spaces);
+            spaces.values().flat_map(BTreeMap::values).map(|standing| standing.address).collect()
+        };
+        addresses.into_iter().for_each(&mut show);
+    }
+
     fn address(&self, keyspace: KeyspaceId, key: &[u8]) -> Option<Address> {
         let spaces = read(&self.spaces);
-        spaces.get(&keyspace)?.get(key).map(|(address, _)| *address)
+        spaces.get(&keyspace)?.get(key).map(|standing| standing.address)
     }
 
     /// [`find`](Self::find) for several keys.
@@ -126,14 +144,19 @@ impl Index {
         }
     }
 
-    /// Takes out the entry of a key, if it still has this address.
-    pub(crate) fn remove(&self, keyspace: KeyspaceId, key: &[u8], address: Address) {
+    /// Takes out the entry of a key; false if it does not have this address any more.
+    pub(crate) fn remove(&self, keyspace: KeyspaceId, key: &[u8], address: Address) -> bool {
         let mut spaces = write(&self.spaces);
-        let Some(keys) = spaces.get_mut(&keyspace) else { return };
-        if keys.get(key).is_some_and(|(standing, _)| *standing == address) {
+        let Some(keys) = spaces.get_mut(&keyspace) else { return false };
+        let stands = keys.get(key).is_some_and(|standing| standing.address == address);
+        if stands {
             keys.remove(key);
         }
+        stands
     }
+
+    /// Nothing is kept by slot.
+    pub(crate) fn begin_slot(&self, _slot: u16) {}
 
     /// A walk over the keys of a keyspace.
     pub(crate) fn keys(
@@ -197,7 +220,7 @@ impl Index {
 
     /// The memory is an estimate: keys and nodes.
     pub(crate) fn stats(&self) -> IndexStats {
-        const ENTRY_BYTES: usize = size_of::<(Bytes, (Address, Rank))>();
+        const ENTRY_BYTES: usize = size_of::<(Bytes, Standing)>();
         let spaces = read(&self.spaces);
         let bytes = spaces.values().flat_map(BTreeMap::keys).map(|key| key.len() + ENTRY_BYTES);
         IndexStats {
@@ -210,20 +233,19 @@ impl Index {
 }
 
 fn offer(keys: &mut Keys, record: &RecordRef<'_>, address: Address) -> Installed {
-    let rank = record.rank();
-    let Some((old_address, old_rank)) = keys.get_mut(record.key) else {
-        keys.insert(Bytes::copy_from_slice(record.key), (address, rank));
+    let new = Standing { address, rank: record.rank(), footprint: record.footprint() };
+    let Some(standing) = keys.get_mut(record.key) else {
+        keys.insert(Bytes::copy_from_slice(record.key), new);
         return Installed::Inserted;
     };
-    if rank == *old_rank {
-        return Installed::Present;
+    match new.rank.cmp(&standing.rank) {
+        Ordering::Equal => Installed::Present,
+        Ordering::Less => Installed::Stale,
+        Ordering::Greater => {
+            let old = std::mem::replace(standing, new);
+            Installed::Replaced { old: old.address, was: old.footprint }
+        }
     }
-    if rank < *old_rank {
-        return Installed::Stale;
-    }
-    let outcome = Installed::Replaced { old: *old_address, old_tombstone: old_rank.tombstone };
-    (*old_address, *old_rank) = (address, rank);
-    outcome
 }
 
 /// Nothing is freed under readers.
@@ -250,7 +272,7 @@ impl KeyWalk {
         if let Some(keys) = read(&self.spaces).get(&self.keyspace) {
             let KeyRange { start, end } = &self.range;
             let found = keys.range::<Bytes, _>((start.as_ref(), end.as_ref()));
-            let keys = found.filter(|(_, (_, rank))| !rank.tombstone).map(|(key, _)| key.clone());
+            let keys = found.filter(|(_, found)| !found.rank.tombstone).map(|(key, _)| key.clone());
             match self.direction {
                 Direction::Forward => self.batch.extend(keys.take(keys_max)),
                 Direction::Reverse => self.batch.extend(keys.rev().take(keys_max)),

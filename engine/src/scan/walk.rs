@@ -9,12 +9,13 @@
 //! What is shown was the newest record at the moment of the call, as by a get.
 //!
 //! # Concurrency
-//! Nothing is locked or pinned between two calls, but for what the order keeps of itself.
+//! Nothing is locked or pinned between two calls, but for what the order keeps of itself. So places are forgotten when a slot
+//! was given back since they were found: another segment may stand there, with a record of the key that nobody is to see.
 
 use crate::address::Address;
 use crate::core::Core;
 use crate::error::Result;
-use crate::parts::KeyWalk;
+use crate::parts::{self, KeyWalk};
 use crate::range::{Direction, KeyRange};
 use crate::read::{Found, Look};
 use crate::read_many::BATCH_KEYS;
@@ -39,6 +40,8 @@ pub(super) struct Walk {
     asked: usize,
     /// Where the records of the last keys before `asked` are, each under its number modulo `BATCH_KEYS`.
     places: [Option<Address>; BATCH_KEYS],
+    /// What the table of slots said when the last of them were found: without a pin they are good only while that is so.
+    slots_given_back: u64,
     /// Keys that came before this batch.
     passed: usize,
     /// The last key of the batch before.
@@ -54,6 +57,7 @@ impl Walk {
             next: 0,
             asked: 0,
             places: [None; BATCH_KEYS],
+            slots_given_back: 0,
             passed: 0,
             last: None,
         }
@@ -111,14 +115,20 @@ impl Walk {
         let key = keys.key(n);
         let mut show = Some(show);
         let mut show = |found: Found<'_>| show.take().map(|show| show(key, found));
-        let shown = match self.places[n % BATCH_KEYS] {
+        let looked = match self.places[n % BATCH_KEYS] {
             Some(place) if !core.index.may_be_dead(place) && !core.met_unreadable() => {
-                match core.look_at(place, keyspace, key, || core.now_ms(), &mut show) {
-                    Ok(Some(Look::Shown(_, shown))) => Ok(shown.flatten()),
-                    // Of another key, under way, gone, unreadable: the usual way knows what to do.
-                    _ => core.find_live(keyspace, key, || core.now_ms(), show).map(Option::flatten),
+                // What is given back from here on goes to nobody as long as the pin lasts.
+                let _pin = parts::pin();
+                match core.slots.times_given_back() == self.slots_given_back {
+                    true => core.look_at(place, keyspace, key, || core.now_ms(), &mut show),
+                    false => Ok(None),
                 }
             }
+            _ => Ok(None),
+        };
+        let shown = match looked {
+            Ok(Some(Look::Shown(_, shown))) => Ok(shown.flatten()),
+            // Of another key, under way, gone, unreadable: the usual way knows what to do.
             _ => core.find_live(keyspace, key, || core.now_ms(), show).map(Option::flatten),
         };
         if matches!(shown, Ok(None))
@@ -159,6 +169,11 @@ impl Walk {
     fn look_ahead(&mut self, core: &Core, keyspace: KeyspaceId) {
         let Some(keys) = &self.keys else { return };
         let len = (self.len - self.asked).min(STEP_KEYS);
+        let given_back = core.slots.times_given_back();
+        if given_back != self.slots_given_back {
+            self.slots_given_back = given_back;
+            self.places = [None; BATCH_KEYS];
+        }
         let places = &mut self.places[self.asked % BATCH_KEYS..][..len];
         core.find_places(keyspace, keys, self.asked, places);
         self.asked += len;

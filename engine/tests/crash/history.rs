@@ -58,11 +58,14 @@ pub struct History {
     /// The sequence number of each commit, where it was told.
     seqs: Vec<Option<u64>>,
     states: Vec<[u32; SLOTS]>,
+    /// Whether a slot ever had a value that expires.
+    had_expiry: [bool; SLOTS],
 }
 
 impl Default for History {
     fn default() -> Self {
-        History { cells: Vec::new(), seqs: Vec::new(), states: vec![[NOTHING; SLOTS]] }
+        let (cells, seqs, states) = (Vec::new(), Vec::new(), vec![[NOTHING; SLOTS]]);
+        History { cells, seqs, states, had_expiry: [false; SLOTS] }
     }
 }
 
@@ -79,6 +82,7 @@ impl History {
             state[*slot] = match value {
                 None => NOTHING,
                 Some(value) => {
+                    self.had_expiry[*slot] |= value.expires_at_ms.is_some();
                     self.cells.push(Cell { value: value.clone(), commit });
                     (self.cells.len() - 1) as u32
                 }
@@ -107,6 +111,15 @@ impl History {
     fn cell(&self, prefix: Prefix, slot: Slot, now_ms: u64) -> Option<&Cell> {
         let cell = self.cells.get(self.states[prefix][slot] as usize)?;
         cell.value.expires_at_ms.is_none_or(|at_ms| at_ms > now_ms).then_some(cell)
+    }
+
+    /// How many keys have a value after a prefix, and how many may be counted: an expired value counts until it is written
+    /// over or compacted, and nobody can tell whether it was deleted before a crash.
+    pub fn keys(&self, prefix: Prefix, now_ms: u64) -> (u64, u64) {
+        let is_live = |slot: &Slot| self.cell(prefix, *slot, now_ms).is_some();
+        let live = (0..SLOTS).filter(is_live).count();
+        let may_count = (0..SLOTS).filter(|slot| is_live(slot) || self.had_expiry[*slot]).count();
+        (live as u64, may_count as u64)
     }
 
     /// The keys and values of a keyspace after a prefix.

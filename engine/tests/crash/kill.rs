@@ -1,11 +1,12 @@
 //! K1: SIGKILL of a real child on a real directory, with the acknowledgements in a pipe outside it.
 //!
-//! The child is this test binary again. Its four writers put and delete keys of their own, in batches too, and write a
-//! line to standard output after each acknowledgement. The parent kills it at a random moment, reads what is left in the
+//! The child is this test binary again. Its four writers put and delete keys of their own, in batches too, some with a time to
+//! live, and write a line to standard output after each acknowledgement; small segments keep compaction busy beside them. The parent kills it at a random moment, reads what is left in the
 //! pipe, opens the directory and holds it against the lines; then the next child goes on in the same directory.
 //!
 //! # Invariants
 //! - A commit of writer `w` is a pair of keys with one number, so that half a batch shows as a pair that differs.
+//! - A value that may have expired is there or not, but never is an older one.
 //! - Every number is written once, and each writer waits for its acknowledgement: at most one commit per writer is in
 //!   doubt after a kill.
 #![expect(clippy::disallowed_methods, reason = "a real process on a real file system")]
@@ -28,6 +29,12 @@ const PAIRS: usize = 8;
 
 /// Rounds in one directory before the next setup.
 const ROUNDS_PER_DIRECTORY: u64 = 10;
+
+/// Over before the directory is looked at, or not.
+const TTL_SHORT: Duration = Duration::from_millis(15);
+
+/// Never over.
+const TTL_LONG: Duration = Duration::from_secs(3_600);
 
 const CHILD: &str = "CORTEN_KILL_CHILD";
 
@@ -56,7 +63,7 @@ pub fn run(budget: &Budget) -> Result<(), Violation> {
         child();
     }
     let started = Instant::now();
-    let (mut round, mut acknowledged) = (0, 0);
+    let (mut round, mut acknowledged, mut compacted) = (0, 0, 0);
     while round < budget.rounds {
         let directory = tempfile::tempdir().expect("a directory for the database");
         let setup = RealSetup::of(round / ROUNDS_PER_DIRECTORY);
@@ -75,13 +82,19 @@ pub fn run(budget: &Budget) -> Result<(), Violation> {
                 ),
             })?;
             round += 1;
+            compacted += u64::from(has_compacted(directory.path()));
         }
     }
     println!(
-        "kill: {round} rounds in {:.1} s, {acknowledged} commits acknowledged, 0 lost",
+        "kill: {round} rounds in {:.1} s, {acknowledged} commits acknowledged, 0 lost; {compacted} ended with compacted segments",
         started.elapsed().as_secs_f64()
     );
     Ok(())
+}
+
+fn has_compacted(dir: &Path) -> bool {
+    let mut files = std::fs::read_dir(dir).into_iter().flatten().flatten();
+    files.any(|file| file.path().extension().is_some_and(|extension| extension == "cseg"))
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -117,10 +130,10 @@ impl std::fmt::Display for RealSetup {
     }
 }
 
-/// The newest acknowledged number of each pair, and whether it is a delete.
+/// The newest acknowledged number of each pair.
 #[derive(Debug, Default)]
 struct Ledger {
-    newest: [[(u64, bool); PAIRS]; WRITERS],
+    newest: [[u64; PAIRS]; WRITERS],
     /// The last number of each writer, acknowledged or not.
     last: [u64; WRITERS],
     seq_max: u64,
@@ -132,6 +145,7 @@ struct Plan {
     pair: usize,
     delete: bool,
     bytes: usize,
+    ttl: Option<Duration>,
 }
 
 impl Plan {
@@ -146,7 +160,20 @@ impl Plan {
             90..99 => 10_000 + random.below(20_000),
             _ => 70_000,
         };
-        Plan { pair, delete, bytes }
+        let ttl = match random.below(100) {
+            0..15 => Some(TTL_SHORT),
+            15..25 => Some(TTL_LONG),
+            _ => None,
+        };
+        Plan { pair, delete, bytes, ttl }
+    }
+
+    /// True if a half of the pair may show this once the commit of that number was made.
+    fn may_show(&self, number: u64, found: Option<&[u8]>) -> bool {
+        match found {
+            None => self.delete || self.ttl == Some(TTL_SHORT),
+            Some(found) => !self.delete && *found == self.value(number),
+        }
     }
 
     fn value(&self, number: u64) -> Vec<u8> {
@@ -187,9 +214,10 @@ fn write(db: &Db, seed: u64, writer: usize) {
         let mut batch = db.batch();
         for half in ['a', 'b'] {
             let key = key(writer, plan.pair, half);
-            match plan.delete {
-                true => batch.delete(db, key),
-                false => batch.put(db, key, &value),
+            match (plan.delete, plan.ttl) {
+                (true, _) => batch.delete(db, key),
+                (false, None) => batch.put(db, key, &value),
+                (false, Some(ttl)) => batch.put_with_ttl(db, key, &value, ttl),
             };
         }
         let line = match batch.commit() {
@@ -247,7 +275,7 @@ fn one(
         let &[writer, number, seq] = numbers.as_slice() else { continue };
         let writer = writer as usize;
         let plan = Plan::of(budget.seed, writer, number);
-        ledger.newest[writer][plan.pair] = (number, plan.delete);
+        ledger.newest[writer][plan.pair] = number;
         ledger.last[writer] = number;
         ledger.seq_max = ledger.seq_max.max(seq);
         acknowledged += 1;
@@ -264,27 +292,27 @@ fn check(budget: &Budget, dir: &Path, setup: RealSetup, ledger: &mut Ledger) -> 
         let next = ledger.last[writer] + 1;
         let in_doubt = Plan::of(budget.seed, writer, next);
         for pair in 0..PAIRS {
-            let (number, deleted) = ledger.newest[writer][pair];
+            let number = ledger.newest[writer][pair];
             let read = |half| db.get(key(writer, pair, half)).map_err(|e| format!("a read: {e}"));
-            let (found, other) = (read('a')?, read('b')?);
-            if found != other {
-                return Err(format!("half a batch is there: pair {pair} of writer {writer}"));
-            }
-            let value = |number: u64, deleted: bool| {
+            let halves = [read('a')?, read('b')?];
+            let shows = |number: u64| {
                 let plan = Plan::of(budget.seed, writer, number);
-                (number > 0 && !deleted).then(|| plan.value(number))
+                halves.iter().all(|found| match number {
+                    0 => found.is_none(),
+                    _ => plan.may_show(number, found.as_deref()),
+                })
             };
-            if found.as_deref() == value(number, deleted).as_deref() {
+            if shows(number) {
                 continue;
             }
-            let is_next = in_doubt.pair == pair
-                && found.as_deref() == value(next, in_doubt.delete).as_deref();
-            if !is_next {
+            if in_doubt.pair != pair || !shows(next) {
+                let [a, b] = halves.map(|found| found.map(|found| found.len()));
                 return Err(format!(
-                    "commit {number} of writer {writer} was acknowledged, and pair {pair} shows something else"
+                    "commit {number} of writer {writer} was acknowledged, and pair {pair} shows something else: {a:?} and \
+                     {b:?} bytes"
                 ));
             }
-            ledger.newest[writer][pair] = (next, in_doubt.delete);
+            ledger.newest[writer][pair] = next;
         }
         // A number that may be in the log is not used again.
         ledger.last[writer] += 1;

@@ -4,6 +4,7 @@
 use std::ops::Bound;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
+use cortenkv::Stats;
 use cortenkv::vfs::sim::{CrashVariant, DiskModel};
 
 use super::history::{KEYS, SLOTS, key_of};
@@ -76,17 +77,19 @@ pub fn run(budget: Budget) -> Result<(), Violation> {
 
 fn one(world: &mut World, random: &mut Random) -> Result<(), String> {
     let operation = match random.below(100) {
-        0..45 => operations::commit(random, None, 1),
-        45..55 => operations::commit(random, None, 5),
-        55..58 => Operation::Settle,
-        58..61 => Operation::Sync,
-        61..62 => Operation::Flush,
-        62..64 => Operation::Keyspace(1 + random.below(2)),
-        64..70 => Operation::Advance(random.pick(&[1, 20, 50, 60, 1_500])),
-        70..75 => Operation::Step,
-        75..77 => Operation::Reopen,
-        77..79 => Operation::Kill,
-        79..84 => {
+        0..40 => operations::commit(random, None, 1),
+        40..49 => operations::commit(random, None, 5),
+        49..52 => Operation::Settle,
+        52..55 => Operation::Sync,
+        55..56 => Operation::Flush,
+        56..58 => Operation::Keyspace(1 + random.below(2)),
+        58..63 => Operation::Advance(random.pick(&[1, 20, 50, 60, 1_500])),
+        63..69 => Operation::Step,
+        69..76 => operations::compaction(random),
+        76..77 => Operation::Reopen,
+        77..78 if world.is_quiet() => return reopen(world),
+        78..80 => Operation::Kill,
+        80..84 => {
             let (variant, model) =
                 (random.pick(&CrashVariant::STANDARD), random.pick(&DiskModel::ALL));
             return world.power_cut(variant, model).map_err(|e| format!("{variant:?}: {e}"));
@@ -133,9 +136,40 @@ fn range(world: &World, random: &mut Random) -> Result<(), String> {
     if same { Ok(()) } else { Err(format!("the range {bounds:?} shows what the model does not")) }
 }
 
-/// Everything, in every way that it can be read.
+/// Everything, in every way that it can be read, and counted.
 fn same(world: &World) -> Result<(), String> {
     let observed = observe(world.db())?;
     let all = world.history.len();
-    world.history.find(all, all, &observed.entries, world.promise.now_ms).map(|_| ())
+    world.history.find(all, all, &observed.entries, world.promise.now_ms)?;
+    let (live, may_count) = world.history.keys(all, world.promise.now_ms);
+    let Stats { keys: counted, tombstones, index, .. } = world.db().stats();
+    if !(live..=may_count).contains(&counted) {
+        return Err(format!("{counted} keys are counted, of {live} to {may_count}"));
+    }
+    if cfg!(feature = "index") && counted + tombstones != index.entries {
+        let entries = index.entries;
+        return Err(format!(
+            "{counted} keys and {tombstones} tombstones are counted, of {entries}"
+        ));
+    }
+    Ok(())
+}
+
+/// Closes and opens again; what is live then is what was counted as live before.
+fn reopen(world: &mut World) -> Result<(), String> {
+    // A job that is under way may be about to forget something.
+    while world.db().step().map_err(|e| e.to_string())? {}
+    let counts = |world: &World| {
+        let Stats { keys, tombstones, compaction, .. } = world.db().stats();
+        (keys, tombstones, compaction.live_bytes)
+    };
+    let before = counts(world);
+    world.run(&Operation::Reopen)?;
+    let after = counts(world);
+    match before == after {
+        true => Ok(()),
+        false => Err(format!(
+            "keys, tombstones and live bytes were {before:?}, and are {after:?} when opened again"
+        )),
+    }
 }

@@ -45,29 +45,35 @@ pub enum Operation {
     /// Lets time pass, and does the background work that is due.
     Advance(u64),
     Step,
+    /// Rewrites whatever is worth it.
+    Compact,
+    /// Rewrites some of the segments that can be, together: those whose places in the list have their bits set.
+    CompactSome(u64),
     /// Closes and opens again.
     Reopen,
     /// The process dies and another opens the directory.
     Kill,
 }
 
-/// Draws a trace that has a batch and crosses a rotation.
+/// Draws a trace that has a batch and crosses a rotation, or several, so that there is something to compact.
 pub fn draw(random: &mut Random) -> Vec<Operation> {
     let wanted = 40 + random.below(20);
+    let bytes_wanted = random.pick(&[1, 1, 2, 3]) * SEGMENT_BYTES;
     // Records of one size make the end of one log meet the records of another.
     let fixed_bytes = random.percent(40).then(|| random.pick(&[24, 100, 460]));
     let mut operations = Vec::new();
     let (mut bytes, mut has_batch, mut reopens) = (0, false, 2);
-    while operations.len() < wanted || bytes < SEGMENT_BYTES || !has_batch {
+    while operations.len() < wanted || bytes < bytes_wanted || !has_batch {
         let operation = match random.below(100) {
-            0..55 => commit(random, fixed_bytes, 1),
-            55..68 => commit(random, fixed_bytes, 5),
-            68..72 => Operation::Settle,
-            72..75 => Operation::Sync,
-            75..77 => Operation::Flush,
-            77..80 => Operation::Keyspace(1 + random.below(2)),
-            80..87 => Operation::Advance(random.pick(&[1, 20, 50, 60, 1_500])),
-            87..96 => Operation::Step,
+            0..50 => commit(random, fixed_bytes, 1),
+            50..62 => commit(random, fixed_bytes, 5),
+            62..66 => Operation::Settle,
+            66..69 => Operation::Sync,
+            69..71 => Operation::Flush,
+            71..74 => Operation::Keyspace(1 + random.below(2)),
+            74..79 => Operation::Advance(random.pick(&[1, 20, 50, 60, 1_500])),
+            79..86 => Operation::Step,
+            86..96 => compaction(random),
             96..98 if reopens > 0 => Operation::Reopen,
             98..100 if reopens > 0 => Operation::Kill,
             _ => continue,
@@ -93,6 +99,11 @@ pub fn draw(random: &mut Random) -> Vec<Operation> {
         operations.push(operation);
     }
     operations
+}
+
+/// Some segments, or whatever is worth it.
+pub fn compaction(random: &mut Random) -> Operation {
+    if random.percent(30) { Operation::Compact } else { Operation::CompactSome(random.next()) }
 }
 
 /// A commit of up to `changes_max` changes.

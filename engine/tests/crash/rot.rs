@@ -13,7 +13,7 @@ use cortenkv::vfs::sim::Image;
 use cortenkv::{ErrorKind, ManualClock};
 
 use super::observe::{Observed, observe};
-use super::operations;
+use super::operations::{self, Operation};
 use super::random::{Random, mix};
 use super::setup::{EPOCH_MS, Setup};
 use super::world::World;
@@ -85,7 +85,10 @@ fn one(
     let setup = Setup::of(number, &mut random);
     let mut world = World::new(setup, seed);
     world.open()?;
-    operations::draw(&mut random).iter().try_for_each(|operation| world.run(operation))?;
+    let operations = operations::draw(&mut random);
+    let compactions = [Operation::Compact, operations::compaction(&mut random)];
+    let compactions = &compactions[..random.below(3)];
+    operations.iter().chain(compactions).try_for_each(|operation| world.run(operation))?;
     if let Some(db) = world.db.take() {
         db.close().map_err(|e| e.to_string())?;
     }

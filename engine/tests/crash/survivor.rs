@@ -10,7 +10,7 @@ use super::history::{History, KEYS, Prefix, SLOTS, key_of, keyspace_of};
 use super::observe::{Observed, observe};
 use super::random::Random;
 use super::setup::Setup;
-use super::world::{Promise, check_keyspaces};
+use super::world::{Promise, check_keyspaces, compact_some};
 
 /// What must hold of a disk.
 #[derive(Debug, Clone, Copy)]
@@ -84,16 +84,26 @@ impl Survivor {
         checked.map(|_| ()).map_err(|e| format!("after kill, open, read, power cut: {e}"))
     }
 
-    /// S4: three more commits and a flush, a power cut, and everything must be there; numbers only grow. I4
+    /// S4: three more commits and a flush or a compaction, a power cut, and everything must be there; numbers only grow. I4
     pub fn lives_on(&self, case: Case<'_>, random: &mut Random) -> Result<(), String> {
-        let describe = |e: String| format!("after open, three commits, flush, power cut: {e}");
+        let compacts = cfg!(feature = "compaction") && random.percent(30);
+        let end = if compacts { "compaction" } else { "flush" };
+        let describe = |e: String| format!("after open, three commits, {end}, power cut: {e}");
         let mut wanted = self.observed.clone();
         let mut seq_max = case.promise.seq_max;
         for number in 0..3 {
             let written = self.write(random, number, &mut wanted, seq_max);
             seq_max = written.map_err(describe)?;
         }
-        self.db.flush().map_err(|e| describe(e.to_string()))?;
+        let ended = match compacts {
+            // What is not durable is not compacted, so both need it.
+            true => self.compact(random),
+            false => self.db.flush().map(drop),
+        };
+        ended.map_err(|e| describe(e.to_string()))?;
+        if compacts && let Some(slot) = observe(&self.db).map_err(describe)?.difference(&wanted) {
+            return Err(describe(format!("slot {slot} shows something else before it")));
+        }
         let image = self.cut(self.sim.point(), random);
         let now_ms = case.promise.now_ms;
         let db = survive_exactly(image, case.setup, now_ms, &wanted, random.next());
@@ -103,6 +113,15 @@ impl Survivor {
             return Err(describe(format!("sequence number {seq} was given out after {seq_max}")));
         }
         Ok(())
+    }
+
+    /// Makes everything durable, and rewrites some segments or whatever is worth it.
+    fn compact(&self, random: &mut Random) -> cortenkv::Result<()> {
+        if random.percent(50) {
+            return self.db.compact().map(drop);
+        }
+        self.db.sync()?;
+        compact_some(&self.db, random.next()).map(drop)
     }
 
     fn write(

@@ -38,6 +38,13 @@ pub struct Promise {
     pub epoch: usize,
 }
 
+/// What came of a step in the background.
+enum Stepped {
+    Worked,
+    Idle,
+    Failed,
+}
+
 /// A database in a trace.
 pub struct World {
     pub setup: Setup,
@@ -179,6 +186,10 @@ impl World {
             Operation::Keyspace(number) => self.create(*number),
             Operation::Advance(by_ms) => self.advance(*by_ms),
             Operation::Step => self.step().map(|_| ()),
+            Operation::Compact => self.compact("compacting", |db| db.compact().map(|_| true)),
+            Operation::CompactSome(places) => {
+                self.compact("compacting some", |db| compact_some(db, *places))
+            }
             Operation::Reopen => self.reopen(),
             Operation::Kill => self.kill(),
         }
@@ -431,9 +442,13 @@ impl World {
         self.clock.advance(Duration::from_millis(by_ms));
         self.promise.now_ms += by_ms;
         self.note();
-        for _ in 0..100 {
-            if !self.step()? {
-                break;
+        let mut steps = 0..100;
+        while steps.next().is_some() {
+            match self.step()? {
+                Stepped::Worked => {}
+                Stepped::Idle => break,
+                // The sync that was due may be what failed.
+                Stepped::Failed => return Ok(()),
             }
         }
         if self.latched {
@@ -449,11 +464,38 @@ impl World {
         Ok(())
     }
 
-    /// Background work; true if there was some.
-    fn step(&mut self) -> Result<bool, String> {
+    /// Background work.
+    fn step(&mut self) -> Result<Stepped, String> {
         match self.db().step() {
-            Ok(did) => Ok(did),
-            Err(error) => self.failed("a step", &error, None).map(|()| false),
+            Ok(true) => Ok(Stepped::Worked),
+            Ok(false) => Ok(Stepped::Idle),
+            Err(error) => self.failed_aside("a step", &error).map(|()| Stepped::Failed),
+        }
+    }
+
+    fn compact(
+        &mut self,
+        what: &str,
+        work: impl FnOnce(&Db) -> cortenkv::Result<bool>,
+    ) -> Result<(), String> {
+        if !cfg!(feature = "compaction") {
+            return Ok(());
+        }
+        match work(self.db()) {
+            Ok(true) if self.latched => Err(self.lie(&format!("{what} said OK"))),
+            Ok(_) => Ok(()),
+            Err(error) => self.failed_aside(what, &error),
+        }
+    }
+
+    /// Work beside the commits has failed. That closes the log if the log or the manifest has failed, and else nothing has
+    /// happened: the next commit or sync shows which.
+    fn failed_aside(&mut self, what: &str, error: &Error) -> Result<(), String> {
+        match error.kind() {
+            ErrorKind::Io | ErrorKind::StorageFull if self.struck() > 0 => {
+                self.read_on().map_err(|e| format!("after {what} ({error}): {e}"))
+            }
+            _ => self.failed(what, error, None),
         }
     }
 
@@ -508,6 +550,14 @@ impl World {
             self.promises.push(self.promise);
         }
     }
+}
+
+/// Compacts those of the segments that can be whose places have their bits set; false if there are none.
+pub fn compact_some(db: &Db, places: u64) -> cortenkv::Result<bool> {
+    let segments = db.settled_segments()?;
+    let chosen = segments.iter().enumerate().filter(|(place, _)| places >> (place % 64) & 1 == 1);
+    let chosen: Vec<u64> = chosen.map(|(_, id)| *id).collect();
+    db.compact_segments(&chosen)
 }
 
 /// The keyspaces that must be there are, and no others.

@@ -14,3 +14,8 @@ pub struct Hint {
     /// The address of the record; its slot was the segment's at that time.
     pub address: Address,
 }
+
+impl Hint {
+    /// What a hint names whose segment is known to be gone: no owner gives this number to a segment.
+    pub const NO_SEGMENT: u64 = u64::MAX;
+}

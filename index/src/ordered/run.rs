@@ -40,6 +40,7 @@ pub(crate) use cursor::{Ahead, RunCursor};
 use format::{BLOCK_KEYS, FENCE_BYTES, GROUP_BLOCKS, Group, Layout, SEGMENT_BYTES, corruption};
 pub use store::{RamRuns, RunBytes, RunStore};
 
+use super::hint::Hint;
 use crate::error::Result;
 
 /// A sorted run of keys that never changes but for its skip bits.
@@ -84,6 +85,20 @@ impl Run {
             layout,
             bytes,
         })
+    }
+
+    /// All bytes, as the store has them.
+    pub(crate) fn bytes(&self) -> &Arc<dyn RunBytes> {
+        &self.bytes
+    }
+
+    /// Makes the hints useless that name a segment of which `stands` says that it is not in that slot.
+    pub(crate) fn forget_segments(&mut self, stands: &mut dyn FnMut(u64, u16) -> bool) {
+        for (number, slot) in &mut self.segments {
+            if !stands(*number, *slot) {
+                *number = Hint::NO_SEGMENT;
+            }
+        }
     }
 
     /// The number of keys, skipped ones included.

@@ -4,7 +4,7 @@
 //! A keyspace is one `OrderState` (`runs/state`), published as a whole and replaced as a whole: a delta of range
 //! partitions (`delta`, `keys`), at times a sealed one, and sorted runs in pieces (`level`, `super::run`). A cursor
 //! (`cursor`) keeps the state of its beginning and merges its parts (`sources`). Background work (`work`, `merge`,
-//! `entropy`) seals, merges and splits.
+//! `entropy`) seals, merges and splits. `saved` is what an owner keeps of runs beyond the process.
 //!
 //! # Concurrency
 //! An insert reads two published values and locks one partition for a copy of the key. A walk locks a partition for
@@ -22,6 +22,7 @@ mod keys;
 mod level;
 mod merge;
 mod options;
+mod saved;
 mod sources;
 mod state;
 mod work;
@@ -41,6 +42,7 @@ use crate::sync::{Mutex, Published, lock};
 use cursor::RunsCursor;
 use level::LevelBuilder;
 pub use options::RunsOptions;
+pub use saved::{SavedPiece, SavedRun};
 use state::Keyspace;
 use work::Task;
 
@@ -134,7 +136,7 @@ impl RunsOrdered {
                 out.push(&key, hint, options)?;
                 last = Some(key);
             }
-            out.finish(options)
+            Ok(out.finish(options)?.into_iter().collect())
         })
     }
 

@@ -7,7 +7,7 @@
 //! - `table`: buckets, groups, overflow, and the walk over the slots of a key
 //! - `shard`: the operations
 //! - `resize`: growth and shrinking; `content`: what a group of the next table begins with
-//! - `export`: the walk over everything
+//! - `export`: the walk over everything; `raw`: tables as bytes, for a file
 //! - `metrics`: counts
 //!
 //! The doc-only module [`design`](crate::design) draws all of it.
@@ -19,6 +19,7 @@ mod geometry;
 mod loom_models;
 mod memory;
 mod metrics;
+mod raw;
 mod resize;
 mod shard;
 mod table;
@@ -39,6 +40,9 @@ use crate::sync::atomic::Ordering;
 
 /// Look-ups of a batch that wait for memory at the same time.
 const BATCH: usize = 16;
+
+/// LIMIT: far beyond any number of cores.
+const SHARDS_MAX: u32 = 1 << 16;
 
 /// How a [`BucketPoint`] is laid out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -129,8 +133,7 @@ impl BucketPoint {
     /// `InvalidArgument` if `shards` is not a power of two from 1 to 65,536.
     pub fn with_options(options: BucketOptions) -> Result<Self> {
         let BucketOptions { shards, capacity } = options;
-        // LIMIT: 65,536 shards, far beyond any number of cores.
-        if !shards.is_power_of_two() || shards > 1 << 16 {
+        if !shards.is_power_of_two() || shards > SHARDS_MAX as usize {
             let text = format!("{shards} shards; choose a power of two from 1 to 65,536");
             return Err(Error::new(ErrorKind::InvalidArgument, text));
         }

@@ -107,12 +107,13 @@ impl Appender {
     }
 
     /// Leaves the segment for the next, which was made ready (or is made now).
-    fn rotate(&mut self, content_bytes: u32, around: &Surroundings<'_>) -> Result<()> {
+    pub(super) fn rotate(&mut self, content_bytes: u32, around: &Surroundings<'_>) -> Result<()> {
         let taken = around.space.take(around.latch, content_bytes, self.log_bytes);
         let next = taken.map_err(|e| refusal(e, around))?;
         let last_seq = self.last_seq();
         self.store_frame(|place| encode_seal(last_seq, next.id, place), around);
         self.unsynced.seal(self.at);
+        self.segment.note_sealed(self.at);
         let chain = ChainFrame {
             last_seq,
             predecessor: self.segment.id,

@@ -5,13 +5,11 @@
 //!
 //! ```text
 //! 0   magic "CORTSEG1"     8     40  owner        16     96   created ms  8
-//! 8   major, minor      2, 2     56  owner data   16     104  built end   4, then zeroes up to 2044
-//! 12  incompatible bits    4     72  segment id    8     2044 CRC32C of the 2044 bytes before
+//! 8   major, minor      2, 2     56  owner data   16     104  built end   4
+//! 12  incompatible bits    4     72  segment id    8     2044 CRC32C of the 2044 bytes before; zeroes elsewhere
 //! 16  compatible bits      4     80  salt          8
-//! 20  kind, generation  4, 4     88  key id        8
+//! 20  kind, generation  4, 4     88  key id        8      108  grouped     4
 //! ```
-
-use super::Kind;
 
 /// Bytes before the first frame.
 pub(crate) const HEADER_BYTES: u32 = 4096;
@@ -23,12 +21,21 @@ pub(crate) const MAJOR: u16 = 1;
 const MINOR: u16 = 0;
 /// Bits that a reader must know to read the file. None is defined yet.
 const INCOMPATIBLE_KNOWN: u32 = 0;
-/// The kind of segment: the log. Compaction will add others.
-const KIND_LOG: u32 = Kind::Record as u32;
+
+/// What a segment file is for. A reader of one kind refuses the files of the other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u32)]
+pub(crate) enum SegmentKind {
+    /// A part of the log.
+    Log = 1,
+    /// Records that compaction moved there.
+    Compacted = 2,
+}
 
 /// The decoded header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct SegmentHeader {
+    pub(crate) kind: SegmentKind,
     pub(crate) owner: [u8; 16],
     pub(crate) owner_data: [u8; 16],
     pub(crate) id: u64,
@@ -37,6 +44,8 @@ pub(crate) struct SegmentHeader {
     /// Everything up to here was durable before the file had its name, so less is damage; 0 for a segment that was made
     /// ready empty.
     pub(crate) built_end: u32,
+    /// The records of a compacted segment stand in groups, which may be compressed; never of a log.
+    pub(crate) grouped: bool,
 }
 
 /// Why a header cannot be used.
@@ -57,7 +66,7 @@ impl SegmentHeader {
         copy.extend_from_slice(&MINOR.to_le_bytes());
         copy.extend_from_slice(&0_u32.to_le_bytes());
         copy.extend_from_slice(&0_u32.to_le_bytes());
-        copy.extend_from_slice(&KIND_LOG.to_le_bytes());
+        copy.extend_from_slice(&(self.kind as u32).to_le_bytes());
         copy.extend_from_slice(&0_u32.to_le_bytes());
         copy.resize(40, 0);
         copy.extend_from_slice(&self.owner);
@@ -67,16 +76,17 @@ impl SegmentHeader {
         copy.extend_from_slice(&0_u64.to_le_bytes());
         copy.extend_from_slice(&self.created_ms.to_le_bytes());
         copy.extend_from_slice(&self.built_end.to_le_bytes());
+        copy.extend_from_slice(&u32::from(self.grouped).to_le_bytes());
         copy.resize(CRC_AT, 0);
         copy.extend_from_slice(&crc32c::crc32c(&copy).to_le_bytes());
         copy.repeat(2)
     }
 
-    /// Reads the first intact copy.
-    pub(crate) fn decode(bytes: &[u8]) -> Result<SegmentHeader, HeaderFault> {
+    /// Reads the first intact copy of the header of a segment of the given kind.
+    pub(crate) fn decode(bytes: &[u8], kind: SegmentKind) -> Result<SegmentHeader, HeaderFault> {
         let intact = bytes.chunks_exact(COPY_BYTES).take(2).find(|copy| is_intact(copy));
         let copy = intact.ok_or(HeaderFault::Damaged)?;
-        decode_copy(copy).ok_or(HeaderFault::Damaged)?
+        decode_copy(copy, kind).ok_or(HeaderFault::Damaged)?
     }
 }
 
@@ -86,23 +96,26 @@ fn is_intact(copy: &[u8]) -> bool {
     })
 }
 
-fn decode_copy(copy: &[u8]) -> Option<Result<SegmentHeader, HeaderFault>> {
+fn decode_copy(copy: &[u8], expected: SegmentKind) -> Option<Result<SegmentHeader, HeaderFault>> {
     let major = u16::from_le_bytes(*copy.get(8..)?.first_chunk()?);
     let incompatible = u32::from_le_bytes(*copy.get(12..)?.first_chunk()?);
     let kind = u32::from_le_bytes(*copy.get(20..)?.first_chunk()?);
-    if major > MAJOR || incompatible & !INCOMPATIBLE_KNOWN != 0 || kind != KIND_LOG {
+    if major > MAJOR || incompatible & !INCOMPATIBLE_KNOWN != 0 || kind != expected as u32 {
         return Some(Err(HeaderFault::Unsupported(format!(
             "format version {major}, feature bits {incompatible:#x}, segment kind {kind}; this version reads up to \
-             version {MAJOR}, bits {INCOMPATIBLE_KNOWN:#x}, kind {KIND_LOG}"
+             version {MAJOR}, bits {INCOMPATIBLE_KNOWN:#x}, kind {}",
+            expected as u32
         ))));
     }
     Some(Ok(SegmentHeader {
+        kind: expected,
         owner: *copy.get(40..)?.first_chunk()?,
         owner_data: *copy.get(56..)?.first_chunk()?,
         id: u64::from_le_bytes(*copy.get(72..)?.first_chunk()?),
         salt: u64::from_le_bytes(*copy.get(80..)?.first_chunk()?),
         created_ms: u64::from_le_bytes(*copy.get(96..)?.first_chunk()?),
         built_end: u32::from_le_bytes(*copy.get(104..)?.first_chunk()?),
+        grouped: copy.get(108..)?.first_chunk::<4>()? != &[0; 4],
     }))
 }
 
@@ -112,12 +125,14 @@ mod tests {
 
     fn header() -> SegmentHeader {
         SegmentHeader {
+            kind: SegmentKind::Log,
             owner: [1; 16],
             owner_data: [2; 16],
             id: 3,
             salt: 4,
             created_ms: 5,
             built_end: 6,
+            grouped: false,
         }
     }
 
@@ -128,12 +143,12 @@ mod tests {
         for at in [0, 100, COPY_BYTES + 10] {
             let mut bad = bytes.clone();
             bad[at] ^= 1;
-            assert_eq!(SegmentHeader::decode(&bad), Ok(header()));
+            assert_eq!(SegmentHeader::decode(&bad, SegmentKind::Log), Ok(header()));
         }
         let mut bad = bytes;
         bad[80] ^= 1;
         bad[COPY_BYTES + 80] ^= 1;
-        assert_eq!(SegmentHeader::decode(&bad), Err(HeaderFault::Damaged));
+        assert_eq!(SegmentHeader::decode(&bad, SegmentKind::Log), Err(HeaderFault::Damaged));
     }
 
     #[test]
@@ -144,6 +159,17 @@ mod tests {
             let crc = crc32c::crc32c(&copy[..CRC_AT]);
             copy[CRC_AT..].copy_from_slice(&crc.to_le_bytes());
         }
-        assert!(matches!(SegmentHeader::decode(&bytes), Err(HeaderFault::Unsupported(_))));
+        let decoded = SegmentHeader::decode(&bytes, SegmentKind::Log);
+        assert!(matches!(decoded, Err(HeaderFault::Unsupported(_))));
+    }
+
+    #[test]
+    fn each_kind_refuses_the_other() {
+        let compacted = SegmentHeader { kind: SegmentKind::Compacted, grouped: true, ..header() };
+        let decode = |header: SegmentHeader, kind| SegmentHeader::decode(&header.encode(), kind);
+        assert_eq!(decode(compacted, SegmentKind::Compacted), Ok(compacted));
+        for (header, kind) in [(compacted, SegmentKind::Log), (header(), SegmentKind::Compacted)] {
+            assert!(matches!(decode(header, kind), Err(HeaderFault::Unsupported(_))));
+        }
     }
 }

@@ -39,6 +39,15 @@ pub(crate) struct RecordFields<'a> {
     pub(crate) value: &'a [u8],
 }
 
+/// Bytes of an encoded record, padding included.
+#[inline]
+pub(crate) fn record_bytes(fields: &RecordFields<'_>) -> usize {
+    let RecordFields { keyspace, key, value, expires_at_ms, .. } = *fields;
+    let numbers = [keyspace, key.len() as u32, value.len() as u32].map(varint::encoded_bytes);
+    let expiry = if expires_at_ms.is_some() { 6 } else { 0 };
+    padded(PREFIX_BYTES + 1 + numbers.iter().sum::<usize>() + expiry + key.len() + value.len())
+}
+
 /// Appends a record whose prefix is unfinished: the checksum field holds the checksum of the body, the sequence is 0.
 /// Returns where its key starts in `out`.
 pub(crate) fn encode_record(out: &mut Vec<u8>, fields: &RecordFields<'_>) -> usize {

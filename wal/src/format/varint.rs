@@ -10,6 +10,12 @@ pub(super) fn encode(mut value: u32, mut push: impl FnMut(u8)) {
     push(value as u8);
 }
 
+/// Bytes that `encode` gives.
+#[inline]
+pub(super) fn encoded_bytes(value: u32) -> usize {
+    ((32 - value.leading_zeros()).max(1) as usize).div_ceil(7)
+}
+
 /// Reads a value from the front of `bytes`; `None` when they end early, overflow 32 bits or are not the shortest form.
 #[inline]
 pub(super) fn decode(bytes: &mut &[u8]) -> Option<u32> {

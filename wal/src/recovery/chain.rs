@@ -6,16 +6,19 @@
 //! 3. The log is the newest reachable segment with its predecessors. What is newer is a tail that never became part
 //!    of the log: it was made ready only, or a power cut took something below it.
 //! 4. A segment that recovery built is intact at least to the end that its header states, else it is damaged.
-//! 5. If the log ends below K, something that was on the disk is gone: that is damage, and no crash explains it.
+//! 5. A retired segment is there and empty, whatever its file says: the walk goes through it, to the predecessor that it had,
+//!    and everything up to its last commit was durable.
+//! 6. If the log ends below K, something that was on the disk is gone: that is damage, and no crash explains it.
 #![cfg_attr(
     not(test),
     deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)
 )]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::scan::Scan;
 use crate::bugs::{Bug, planted};
+use crate::retire::RetiredSegment;
 use crate::segment::Position;
 
 /// The log: its segments from the oldest on, each with the place where it ends.
@@ -39,21 +42,29 @@ pub(crate) enum Gap {
     In { id: u64, offset: u32 },
     /// The first frame of a segment names an end of its predecessor where no frame ends.
     End { id: u64, predecessor: u64 },
+    /// The successor of a sealed segment is not there.
+    Behind { id: u64 },
     /// A whole segment is not there.
     Missing { id: u64 },
     /// It cannot be said which.
     Unknown,
 }
 
+/// The segments that were retired, by id.
+pub(crate) type Retired = BTreeMap<u64, RetiredSegment>;
+
 /// Chooses the log; the second part says where it falls short of what was durable.
-pub(crate) fn choose(scans: &BTreeMap<u64, Scan>) -> (Chain, Option<Gap>) {
-    let durable = scans.values().map(|scan| scan.durable).max().unwrap_or(0);
-    let seq_max = scans.values().map(|scan| scan.seq_max).max().unwrap_or(0);
-    let oldest = scans.values().map(|scan| scan.oldest).max().unwrap_or(0);
-    let mut chain = Chain { durable, seq_max, oldest, ..Chain::default() };
+pub(crate) fn choose(scans: &BTreeMap<u64, Scan>, retired: &Retired) -> (Chain, Option<Gap>) {
+    let retired_seqs = retired.values().map(|retired| retired.last_seq);
+    let seqs = scans.values().map(|scan| scan.seq_max).chain(retired_seqs);
+    let retired_oldest = retired.values().map(|retired| retired.oldest);
+    let oldest = scans.values().map(|scan| scan.oldest).chain(retired_oldest).max().unwrap_or(0);
+    let seq_max = seqs.max().unwrap_or(0);
+    let mut chain = Chain { seq_max, oldest, ..Chain::default() };
     let mut broken = None;
-    for &id in scans.keys().rev() {
-        match reach(scans, id, oldest) {
+    let ids: BTreeSet<u64> = scans.keys().chain(retired.keys()).copied().collect();
+    for &id in ids.iter().rev() {
+        match reach(scans, retired, id, oldest) {
             Ok(segments) => {
                 chain.segments = segments;
                 break;
@@ -62,8 +73,14 @@ pub(crate) fn choose(scans: &BTreeMap<u64, Scan>) -> (Chain, Option<Gap>) {
             Err(gap) => broken = broken.or(gap),
         }
     }
-    let newest = chain.segments.last().and_then(|(id, _)| scans.get(id));
-    chain.last_seq = newest.map_or(0, |scan| scan.last_seq);
+    let newest_id = chain.segments.last().map_or(0, |(id, _)| *id);
+    let (newest, newest_retired) = (scans.get(&newest_id), retired.get(&newest_id));
+    let retired_seq = newest_retired.map(|retired| retired.last_seq);
+    chain.last_seq = newest.map(|scan| scan.last_seq).or(retired_seq).unwrap_or(0);
+    // One that the log goes around was set aside by a salvage, which does not ask for what came after it.
+    let counts = |id: &u64| *id > newest_id || chain.segments.iter().any(|(known, _)| known == id);
+    let proven = retired.values().filter(|retired| counts(&retired.id)).map(|r| r.last_seq);
+    chain.durable = scans.values().map(|scan| scan.durable).chain(proven).max().unwrap_or(0);
     let cut = scans.iter().find_map(|(&id, scan)| {
         let end = scan.end.map_or(0, |end| end.stored);
         (id >= oldest && end < scan.built_end).then_some(Gap::In { id, offset: end })
@@ -74,11 +91,16 @@ pub(crate) fn choose(scans: &BTreeMap<u64, Scan>) -> (Chain, Option<Gap>) {
     } else if chain.durable > chain.last_seq {
         let end = chain.segments.last().map(|(id, end)| Gap::In { id: *id, offset: end.stored });
         broken.or(end).or(Some(Gap::Unknown))
+    } else if (newest_retired.is_some() || newest.is_some_and(|scan| scan.is_known))
+        && scans.range(newest_id + 1..).next().is_none()
+    {
+        // Only sealed segments are retired or known, and their successor had a durable name by then.
+        Some(Gap::Behind { id: newest_id })
     } else {
         // A segment names its successor only after that one's name was durable.
         newest
             .and_then(|scan| scan.next)
-            .filter(|next| !scans.contains_key(next))
+            .filter(|next| !ids.contains(next))
             .map(|id| Gap::Missing { id })
     };
     (chain, gap)
@@ -87,6 +109,7 @@ pub(crate) fn choose(scans: &BTreeMap<u64, Scan>) -> (Chain, Option<Gap>) {
 /// The segments from the oldest to `id`, or why they do not connect; `Err(None)` for one that was never begun.
 fn reach(
     scans: &BTreeMap<u64, Scan>,
+    retired: &Retired,
     id: u64,
     oldest: u64,
 ) -> Result<Vec<(u64, Position)>, Option<Gap>> {
@@ -94,6 +117,16 @@ fn reach(
     let mut at = id;
     let mut end = scans.get(&id).and_then(|scan| scan.end);
     loop {
+        if let Some(retired) = retired.get(&at) {
+            // Where the end is another, `misplaced_end` says so.
+            segments.push((at, end.unwrap_or(retired.end())));
+            if retired.predecessor == 0 || at <= oldest {
+                segments.reverse();
+                return Ok(segments);
+            }
+            (at, end) = (retired.predecessor, Some(retired.predecessor_end()));
+            continue;
+        }
         let scan = scans.get(&at).ok_or(Some(Gap::Missing { id: at }))?;
         let Some(chain) = scan.chain else {
             // Of the newest, this says that it was never begun; of a predecessor, that its start is damaged.
@@ -151,18 +184,18 @@ mod tests {
     #[test]
     fn an_intact_chain_is_the_log() {
         let scans = BTreeMap::from([(1, segment(0, 0, 100, 5)), (2, segment(1, 100, 80, 9))]);
-        let (chain, gap) = choose(&scans);
+        let (chain, gap) = choose(&scans, &Retired::new());
         assert_eq!((ids(&chain), chain.last_seq, gap), (vec![1, 2], 9, None));
     }
 
     #[test]
     fn a_segment_behind_a_torn_predecessor_is_not_entered() {
         let mut scans = BTreeMap::from([(1, segment(0, 0, 60, 3)), (2, segment(1, 100, 80, 9))]);
-        let (chain, gap) = choose(&scans);
+        let (chain, gap) = choose(&scans, &Retired::new());
         assert_eq!((ids(&chain), chain.last_seq, chain.seq_max, gap), (vec![1], 3, 9, None));
         // The same with a proof that commit 4 was durable is damage.
         scans.get_mut(&2).unwrap().durable = 4;
-        let (_, gap) = choose(&scans);
+        let (_, gap) = choose(&scans, &Retired::new());
         assert_eq!(gap, Some(Gap::In { id: 1, offset: 60 }));
     }
 
@@ -174,7 +207,7 @@ mod tests {
             (2, segment(1, 100, 80, 9)),
             (3, segment(1, 40, 90, 9)),
         ]);
-        let (chain, gap) = choose(&scans);
+        let (chain, gap) = choose(&scans, &Retired::new());
         assert_eq!((ids(&chain), gap), (vec![1, 3], None));
         assert_eq!(chain.segments[0].1.stored, 40);
     }
@@ -184,31 +217,74 @@ mod tests {
         let mut scans = BTreeMap::from([(2, segment(1, 100, 80, 5)), (4, segment(3, 100, 80, 9))]);
         scans.get_mut(&2).unwrap().oldest = 2;
         scans.get_mut(&4).unwrap().durable = 7;
-        let (chain, gap) = choose(&scans);
+        let (chain, gap) = choose(&scans, &Retired::new());
         assert_eq!((ids(&chain), gap), (vec![2], Some(Gap::Missing { id: 3 })));
         let purged = BTreeMap::from([(2, {
             let mut scan = segment(1, 100, 80, 5);
             scan.oldest = 2;
             scan
         })]);
-        assert_eq!(choose(&purged).1, None);
+        assert_eq!(choose(&purged, &Retired::new()).1, None);
     }
 
     #[test]
     fn a_lost_successor_of_a_sealed_segment_is_damage() {
         let mut sealed = segment(0, 0, 100, 5);
         sealed.next = Some(2);
-        let (_, gap) = choose(&BTreeMap::from([(1, sealed.clone())]));
+        let (_, gap) = choose(&BTreeMap::from([(1, sealed.clone())]), &Retired::new());
         assert_eq!(gap, Some(Gap::Missing { id: 2 }));
         // It was made ready and never begun: the rotation did not reach the disk.
         let ready = Scan { end: Some(Position { stored: 4096, logical: 4096 }), ..Scan::default() };
-        let (chain, gap) = choose(&BTreeMap::from([(1, sealed), (2, ready)]));
+        let (chain, gap) = choose(&BTreeMap::from([(1, sealed), (2, ready)]), &Retired::new());
         assert_eq!((ids(&chain), gap), (vec![1], None));
+    }
+
+    fn retired(id: u64, predecessor: u64, end: u32, last_seq: u64) -> (u64, RetiredSegment) {
+        let retired = RetiredSegment {
+            id,
+            end_stored: end,
+            end_logical: end,
+            last_seq,
+            predecessor,
+            predecessor_end_stored: 100,
+            predecessor_end_logical: 100,
+            oldest: 1,
+        };
+        (id, retired)
+    }
+
+    #[test]
+    fn the_log_goes_through_a_retired_segment_and_may_end_with_one() {
+        let mut scans = BTreeMap::from([(1, segment(0, 0, 100, 5)), (4, segment(3, 80, 90, 9))]);
+        let gone = Retired::from([retired(3, 1, 80, 7)]);
+        let (chain, gap) = choose(&scans, &gone);
+        assert_eq!((ids(&chain), chain.last_seq, chain.durable, gap), (vec![1, 3, 4], 9, 7, None));
+        // Nothing of its successor reached the disk but its name: no number up to its last commit is free.
+        scans.insert(4, Scan::default());
+        let (chain, gap) = choose(&scans, &gone);
+        assert_eq!((ids(&chain), chain.last_seq, chain.seq_max, gap), (vec![1, 3], 7, 7, None));
+        scans.remove(&4);
+        assert_eq!(choose(&scans, &gone).1, Some(Gap::Behind { id: 3 }));
+        // What stood before it was durable.
+        scans.insert(1, segment(0, 0, 60, 3));
+        let (chain, gap) = choose(&scans, &gone);
+        assert_eq!((ids(&chain), gap), (vec![1], Some(Gap::In { id: 1, offset: 60 })));
+    }
+
+    #[test]
+    fn a_retired_segment_knows_where_the_log_began() {
+        // Segment 1 was purged, and only the note of it in segment 2 was durable.
+        let scans = BTreeMap::from([(3, Scan::default())]);
+        let (id, mut gone) = retired(2, 1, 80, 7);
+        assert_eq!(choose(&scans, &Retired::from([(id, gone)])).1, Some(Gap::Missing { id: 1 }));
+        gone.oldest = 2;
+        let (chain, gap) = choose(&scans, &Retired::from([(id, gone)]));
+        assert_eq!((ids(&chain), gap), (vec![2], None));
     }
 
     #[test]
     fn a_loop_in_the_chain_ends() {
         let scans = BTreeMap::from([(2, segment(2, 10, 100, 5)), (3, segment(2, 10, 100, 5))]);
-        assert!(choose(&scans).0.segments.is_empty());
+        assert!(choose(&scans, &Retired::new()).0.segments.is_empty());
     }
 }

@@ -9,9 +9,13 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::chain::Retired;
+use super::known::scan_known;
 use super::scan::{Scan, scan};
+use crate::bugs::{Bug, planted};
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::{CHAIN_FRAME_BYTES, HEADER_BYTES, HeaderFault, SegmentHeader};
+use crate::format::{CHAIN_FRAME_BYTES, HEADER_BYTES, HeaderFault, SegmentHeader, SegmentKind};
+use crate::known::KnownSegment;
 use crate::options::{Background, Damage, Progress, WalOptions};
 use crate::segment::{Data, Position, SEGMENT_SPAN, Segment, file_name, parse_name};
 use crate::space::Space;
@@ -43,6 +47,10 @@ pub(super) struct Files {
     found: BTreeMap<u64, Found>,
     /// Segments whose header cannot be read; only salvage comes to have any.
     unreadable: Vec<u64>,
+    /// Segments that were retired, by what the owner says.
+    pub(super) retired: Retired,
+    /// Those whose files are still there.
+    retired_left: Vec<u64>,
     /// Segments that were never finished.
     temporary: Vec<String>,
     pub(super) owner: [u8; 16],
@@ -61,11 +69,15 @@ impl Files {
             vfs,
             found: BTreeMap::new(),
             unreadable: Vec::new(),
+            retired: options.retired.iter().map(|retired| (retired.id, *retired)).collect(),
+            retired_left: Vec::new(),
             temporary: Vec::new(),
             owner: options.owner,
             owner_data: options.owner_data,
             next_id: 1,
         };
+        let retired_max = files.retired.keys().next_back();
+        files.next_id = retired_max.map_or(1, |id| id + 1);
         let mut owner = None;
         for entry in listed {
             let Some((id, complete)) = parse_name(&entry.name) else { continue };
@@ -84,7 +96,13 @@ impl Files {
                     ),
                 ));
             }
-            if complete {
+            if planted(Bug::RetiredReplayed) && complete {
+                files.retired.remove(&id);
+            }
+            if complete && files.retired.contains_key(&id) {
+                // Whatever it holds is no part of the log any more.
+                files.retired_left.push(id);
+            } else if complete {
                 files.open(id, options, &mut owner)?;
             } else {
                 files.temporary.push(entry.name);
@@ -113,7 +131,10 @@ impl Files {
         let mut start = [0; HEADER_BYTES as usize];
         let filled = read_full_at(file.as_ref(), &mut start, 0).map_err(cannot)?;
         let len = file.len().map_err(cannot)?;
-        let header = match SegmentHeader::decode(start.get(..filled).unwrap_or_default()) {
+        let header = match SegmentHeader::decode(
+            start.get(..filled).unwrap_or_default(),
+            SegmentKind::Log,
+        ) {
             Ok(header) if header.id == id && len >= FILE_BYTES_MIN => header,
             Err(HeaderFault::Unsupported(what)) => {
                 let text = format!(
@@ -151,7 +172,9 @@ impl Files {
             Err(e) if e.kind() == io::ErrorKind::Unsupported => Data::File,
             Err(e) => return Err(cannot(e)),
         };
-        let segment = Arc::new(Segment::new(id, path, file, header.salt, data));
+        let mut segment = Segment::new(id, path, file, header.salt, data);
+        segment.created_ms = header.created_ms;
+        let segment = Arc::new(segment);
         self.found.insert(id, Found { segment, file_bytes, built_end: header.built_end });
         Ok(())
     }
@@ -165,15 +188,25 @@ impl Files {
             }
             _ => 1,
         };
+        let known: BTreeMap<u64, &KnownSegment> =
+            options.known.iter().map(|known| (known.id, known)).collect();
         let todo = Mutex::new(self.found.values().rev().collect::<Vec<_>>());
         let done = Mutex::new((BTreeMap::new(), 0_u64));
         let work = || {
             loop {
                 let Some(found) = lock(&todo).pop() else { return Ok(()) };
-                let mut scan = scan(&found.segment, found.file_bytes)?;
+                let known = known.get(&found.segment.id);
+                let known = known.map(|known| scan_known(&found.segment, found.file_bytes, known));
+                let mut scan = match known.transpose()?.flatten() {
+                    Some(scan) => scan,
+                    None => scan(&found.segment, found.file_bytes)?,
+                };
                 scan.built_end = found.built_end;
                 let end = scan.end.unwrap_or(Position { stored: 0, logical: 0 });
                 found.segment.advance(end.stored, scan.last_seq);
+                if let Some(chain) = &scan.chain {
+                    found.segment.note_chain(chain);
+                }
                 let mut done = lock(&done);
                 done.0.insert(found.segment.id, scan);
                 done.1 += u64::from(found.file_bytes);
@@ -224,6 +257,9 @@ impl Files {
                 self.vfs.remove_file(&path)
             };
             removed += u64::from(gone.is_ok());
+        }
+        for id in &self.retired_left {
+            removed += u64::from(self.vfs.remove_file(&self.path(*id)).is_ok());
         }
         for name in &self.temporary {
             removed += u64::from(self.vfs.remove_file(&self.dir.join(name)).is_ok());

@@ -25,6 +25,8 @@ const FOLD_BYTES_MAX: u32 = 64 << 10;
 
 /// What becomes of the files.
 pub(super) struct Plan {
+    /// Segments of the log as it was found.
+    pub(super) segments: u64,
     pub(super) kept: Vec<(Arc<Segment>, Position)>,
     pub(super) sources: Vec<Source>,
     pub(super) before: Before,
@@ -41,13 +43,20 @@ impl Plan {
         chain: &Chain,
         space: &Space,
     ) -> Result<Plan> {
-        let mut plan = Plan::empty(scans, chain)?;
+        let mut plan = Plan::empty(files, scans, chain)?;
         let fold = FOLD_BYTES_MAX.min(space.nominal_bytes(0) / 4);
-        let boundary = boundary(files, chain);
+        let boundary = boundary(files, scans, chain);
         for (i, (id, end)) in chain.segments.iter().enumerate() {
-            let Some(segment) = files.segment(*id) else { continue };
+            let Some(segment) = files.segment(*id) else {
+                plan.pass(files, *id);
+                continue;
+            };
             let durable = match boundary {
                 Some(boundary) if i < boundary => Some((*end, segment.last_seq())),
+                // Its owner has places in it, so it stays as it is.
+                Some(boundary) if i == boundary && is_known(scans, *id, *end) => {
+                    Some((*end, segment.last_seq()))
+                }
                 Some(boundary) if i == boundary => last_durable(segment, *end, chain.durable)
                     .filter(|(end, _)| end.stored - HEADER_BYTES > fold),
                 _ => None,
@@ -76,19 +85,21 @@ impl Plan {
         chain: &Chain,
         gap: Option<&Gap>,
     ) -> Result<Plan> {
-        let mut plan = Plan::empty(scans, chain)?;
+        let mut plan = Plan::empty(files, scans, chain)?;
         let whole = chain.segments.iter().take_while(|(id, end)| {
             let misplaced = matches!(gap, Some(Gap::End { predecessor, .. }) if predecessor == id);
             let scan = scans.get(id);
+            let is_retired = files.retired.contains_key(id);
             !misplaced
-                && scan.is_some_and(|scan| {
+                && scan.map_or(is_retired, |scan| {
                     scan.fault.is_none() && scan.islands.is_empty() && scan.end == Some(*end)
                 })
         });
-        let kept = boundary(files, chain).unwrap_or(0).min(whole.count());
+        let kept = boundary(files, scans, chain).unwrap_or(0).min(whole.count());
         for (id, end) in chain.segments.iter().take(kept) {
-            if let Some(segment) = files.segment(*id) {
-                plan.keep(segment, *end, segment.last_seq());
+            match files.segment(*id) {
+                Some(segment) => plan.keep(segment, *end, segment.last_seq()),
+                None => plan.pass(files, *id),
             }
         }
         for (id, scan) in scans {
@@ -122,7 +133,7 @@ impl Plan {
         Ok(plan)
     }
 
-    fn empty(scans: &BTreeMap<u64, Scan>, chain: &Chain) -> Result<Plan> {
+    fn empty(files: &Files, scans: &BTreeMap<u64, Scan>, chain: &Chain) -> Result<Plan> {
         let seq_floor = chain.seq_max.saturating_add(SEQ_GAP) - 1;
         if seq_floor > SEQ_MAX - SEQ_GAP {
             let text = "the sequence numbers of the log are used up; copy its content to a new one";
@@ -130,19 +141,34 @@ impl Plan {
         }
         // After a purge, the oldest segment still knows the last commit before it.
         let oldest = chain.segments.first().and_then(|(id, _)| scans.get(id)?.chain);
+        let is_retired = |(id, _): &(u64, Position)| files.retired.contains_key(id);
+        let starts_retired = chain.segments.first().is_some_and(is_retired);
+        let segments = chain.segments.iter().filter(|segment| !is_retired(segment)).count() as u64;
         let before = Before {
             predecessor: 0,
             end: Position { stored: 0, logical: 0 },
             last_seq: oldest.map_or(0, |chain| chain.last_seq),
             durable: chain.durable,
-            oldest: chain.oldest,
+            // Where the log begins with retired segments, it begins behind them from now on.
+            oldest: if starts_retired { 0 } else { chain.oldest },
             seq_floor: if planted(Bug::SequenceReused) { chain.last_seq } else { seq_floor },
         };
         let set_aside = BTreeSet::new();
-        Ok(Plan { kept: Vec::new(), sources: Vec::new(), before, bytes_cut: 0, set_aside })
+        Ok(Plan {
+            segments,
+            kept: Vec::new(),
+            sources: Vec::new(),
+            before,
+            bytes_cut: 0,
+            set_aside,
+        })
     }
 
     fn keep(&mut self, segment: &Arc<Segment>, end: Position, last_seq: u64) {
+        segment.note_sealed(end);
+        // The scan went on into what is copied. Once this segment is retired, its last commit says where the log goes on.
+        let noted = if planted(Bug::CopiesTakenForKnown) { segment.last_seq() } else { last_seq };
+        segment.advance(end.stored, noted);
         self.kept.push((Arc::clone(segment), end));
         if self.before.oldest == 0 {
             self.before.oldest = segment.id;
@@ -150,6 +176,15 @@ impl Plan {
         self.before.predecessor = segment.id;
         self.before.end = end;
         self.before.last_seq = last_seq;
+    }
+
+    /// Goes through a segment that was retired: the log goes on behind its end, and nothing of it is there.
+    fn pass(&mut self, files: &Files, id: u64) {
+        if let Some(retired) = files.retired.get(&id) {
+            self.before.predecessor = id;
+            self.before.end = retired.end();
+            self.before.last_seq = retired.last_seq;
+        }
     }
 
     /// Bytes behind the end of the last segment of the log that are no frames.
@@ -164,12 +199,17 @@ impl Plan {
 }
 
 /// The newest segment with a durable commit: the sync that covered it covered everything before it.
-fn boundary(files: &Files, chain: &Chain) -> Option<usize> {
-    chain.segments.iter().rposition(|(id, end)| {
-        files
-            .segment(*id)
-            .is_some_and(|segment| last_durable(segment, *end, chain.durable).is_some())
+fn boundary(files: &Files, scans: &BTreeMap<u64, Scan>, chain: &Chain) -> Option<usize> {
+    chain.segments.iter().rposition(|(id, end)| match files.segment(*id) {
+        Some(_) if is_known(scans, *id, *end) => true,
+        Some(segment) => last_durable(segment, *end, chain.durable).is_some(),
+        None => files.retired.contains_key(id),
     })
+}
+
+/// True if the owner knows all of the segment up to this end: that is durable.
+fn is_known(scans: &BTreeMap<u64, Scan>, id: u64, end: Position) -> bool {
+    scans.get(&id).is_some_and(|scan| scan.is_known && scan.end == Some(end))
 }
 
 /// The end of the last commit of a segment that is known to be durable, and that commit.
@@ -207,11 +247,14 @@ pub(super) fn misplaced_end(
     chain: &Chain,
 ) -> Option<Gap> {
     for (i, (id, end)) in chain.segments.iter().enumerate() {
+        let successor = chain.segments.get(i + 1).map_or(*id, |(id, _)| *id);
+        if files.retired.get(id).is_some_and(|retired| retired.end() != *end) {
+            return Some(Gap::End { id: successor, predecessor: *id });
+        }
         let (Some(scan), Some(segment)) = (scans.get(id), files.segment(*id)) else { continue };
         if scan.end == Some(*end) {
             continue;
         }
-        let successor = chain.segments.get(i + 1).map_or(*id, |(id, _)| *id);
         let seq_max = scans.get(&successor).and_then(|scan| scan.chain).map_or(0, |c| c.last_seq);
         let (reached, last) = walk(segment, *end, u64::MAX);
         // The successor says which commits stand before it: none of them is behind the end that it names.

@@ -161,6 +161,7 @@ impl Builder<'_> {
         if let Some(finished) = self.current.take() {
             // Staged bytes would else fill the memory, segment by segment.
             flush(&finished)?;
+            finished.0.note_sealed(finished.1);
             self.done.push(finished);
         }
         let (predecessor, end, last_seq) = match self.done.last() {

@@ -5,7 +5,7 @@
 )]
 
 use crate::compress::DecompressFault;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
 use crate::format::{
     ChainFrame, Frame, FrameFault, HEADER_BYTES, HeadWord, Kind, MARK_FRAME_BYTES, group_raw_bytes,
     parse_frame, parse_record,
@@ -45,6 +45,8 @@ pub(crate) struct Scan {
     pub(crate) built_end: u32,
     /// What stands at `end`, when it is not simply the end.
     pub(crate) fault: Option<FrameFault>,
+    /// It was not read: the owner knows it.
+    pub(crate) is_known: bool,
     /// Intact frames behind the fault.
     pub(crate) islands: Vec<Island>,
 }
@@ -55,7 +57,7 @@ impl Scan {
         self.islands.iter().map(|island| u64::from(island.end - island.start)).sum()
     }
 
-    fn note(&mut self, frame: &Frame<'_>) {
+    pub(super) fn note(&mut self, frame: &Frame<'_>) {
         self.seq_max = self.seq_max.max(frame.seq_shown());
         match frame {
             Frame::Mark(mark) => self.durable = self.durable.max(mark.durable_seq),
@@ -156,11 +158,8 @@ fn is_whole(segment: &Segment, at: u32, frame: &Frame<'_>) -> Result<bool> {
             let mut ignored = |_, _, _| {};
             match for_each_group_record(header, payload, &mut scratch, &mut ignored) {
                 Ok(()) => Ok(true),
-                Err(GroupFault::Payload(fault @ DecompressFault::Codec(_))) => {
-                    let path = segment.path.display();
-                    let text =
-                        format!("{path} has, at byte {at}, {fault}; open it with one that has");
-                    Err(Error::new(ErrorKind::Unsupported, text))
+                Err(fault @ GroupFault::Payload(DecompressFault::Codec(_))) => {
+                    Err(segment.group_error(at, fault))
                 }
                 Err(_) => Ok(false),
             }

@@ -9,6 +9,7 @@ const UNSAFE_FILES: &[&str] = &[
     "bench/compare/src/stores/lmdb.rs",
     "bench/src/counting_alloc.rs",
     "engine/tests/allocations.rs",
+    "index/src/epoch_cell.rs",
     "index/src/point/bucket/memory.rs",
     "index/src/prefetch.rs",
     "index/tests/memory.rs",

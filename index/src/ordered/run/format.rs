@@ -31,7 +31,7 @@ const GROUP_ENDS_AT: usize = 128;
 /// The error for bytes that a run cannot consist of.
 pub(super) fn corruption(what: impl std::fmt::Display) -> Error {
     let advice = "a run is derived data, so it can be built again from the log";
-    Error::new(ErrorKind::Corruption, format!("damaged key run: {what}; {advice}"))
+    Error::new(ErrorKind::Corruption, format!("a key run is damaged: {what}; {advice}"))
 }
 
 /// What the header says, and what follows from it.

@@ -14,11 +14,17 @@ pub trait RunBytes: Send + Sync {
 
     /// True if the bytes are a mapped file, which the system can drop from memory and read again.
     fn is_mapped(&self) -> bool;
+
+    /// The name by which the store finds these bytes again, in a later process too; `None` if they go with this one.
+    fn number(&self) -> Option<u64> {
+        None
+    }
 }
 
 /// Keeps the bytes of runs.
 ///
-/// Runs are derived data: nothing needs to be synced, and what an earlier process left behind can be deleted.
+/// Runs are derived data: nothing needs to be synced, and what an earlier process left behind can be deleted, unless an owner
+/// noted it ([`RunsOrdered::save`](crate::RunsOrdered::save)).
 pub trait RunStore: Send + Sync {
     /// Stores one run.
     ///

@@ -12,7 +12,8 @@ use super::super::hint::Hint;
 use super::super::range::{Headed, KeyRange};
 use super::super::run::{Ahead, RamRuns, Run, RunBuilder, RunCursor};
 use super::options::RunsOptions;
-use crate::error::Result;
+use super::saved::{SavedPiece, SavedRun, open_pieces};
+use crate::error::{Error, ErrorKind, Result};
 
 #[derive(Debug)]
 struct Piece {
@@ -28,6 +29,29 @@ pub(super) struct Level {
 }
 
 impl Level {
+    /// What an owner keeps of it.
+    pub(super) fn save(&self) -> SavedRun {
+        let piece = |piece: &Piece| SavedPiece {
+            first: piece.first.clone(),
+            bytes: Arc::clone(piece.run.bytes()),
+        };
+        self.pieces.iter().map(piece).collect()
+    }
+
+    /// The level of which [`Level::save`] gave this; see [`RunsOrdered::restore`](super::RunsOrdered::restore).
+    ///
+    /// # Errors
+    /// `Corruption` if a piece is damaged, or there is none.
+    pub(super) fn restore(run: SavedRun, stands: &mut dyn FnMut(u64, u16) -> bool) -> Result<Self> {
+        let pieces = open_pieces(run, stands)?;
+        if pieces.is_empty() {
+            return Err(Error::new(ErrorKind::Corruption, "a run without a key"));
+        }
+        let len = pieces.iter().map(|(_, run)| run.len()).sum();
+        let pieces = pieces.into_iter().map(|(first, run)| Piece { first, run }).collect();
+        Ok(Level { pieces, len })
+    }
+
     /// Keys, skipped ones included.
     pub(super) fn len(&self) -> usize {
         self.len

@@ -72,16 +72,16 @@ impl Keyspace {
     /// Replaces all runs by what `make` returns, while no background work goes on in this keyspace.
     pub(super) fn replace_runs(
         &self,
-        make: impl FnOnce() -> Result<Option<Arc<Level>>>,
+        make: impl FnOnce() -> Result<Vec<Arc<Level>>>,
     ) -> Result<()> {
         let mut work = lock(&self.work);
-        let level = make()?;
+        let levels = make()?;
         work.compaction = None;
         if let Flush::Merging(_) = work.flush {
             work.flush = Flush::Due;
         }
         let state = (*self.state.get()).clone();
-        self.state.set(OrderState { levels: level.into_iter().collect(), ..state });
+        self.state.set(OrderState { levels, ..state });
         Ok(())
     }
 }

@@ -39,12 +39,17 @@ impl Content {
 
     /// The entries that found no slot, as blocks.
     pub(super) fn overflow_chain(&self) -> Option<Box<Block>> {
-        self.overflow.chunks(BLOCK_SLOTS).rev().fold(None, |rest, words| {
-            let mut block = Block::with(words);
-            if let Some(rest) = rest {
-                block.next = Link::to(rest);
-            }
-            Some(block)
-        })
+        chain_of(&self.overflow)
     }
+}
+
+/// Words behind the slots of a group, as blocks.
+pub(super) fn chain_of(words: &[Word]) -> Option<Box<Block>> {
+    words.chunks(BLOCK_SLOTS).rev().fold(None, |rest, words| {
+        let mut block = Block::with(words);
+        if let Some(rest) = rest {
+            block.next = Link::to(rest);
+        }
+        Some(block)
+    })
 }

@@ -26,10 +26,10 @@ impl Slot {
         Slot(AtomicU64::new(word.bits()))
     }
 
-    /// Makes a slot of a table that nobody else has yet EMPTY.
-    pub(super) fn begin_empty(&self) {
+    /// Gives a slot of a table that nobody else has yet its first word.
+    pub(super) fn begin(&self, word: Word) {
         // ORDERING: Relaxed: the link that will lead to the table publishes it.
-        self.0.store(Word::EMPTY.bits(), Ordering::Relaxed);
+        self.0.store(word.bits(), Ordering::Relaxed);
     }
 
     pub(super) fn load(&self) -> Word {
@@ -199,6 +199,11 @@ impl<T: Send + Sync + 'static> Link<T> {
             None if frozen => Linked::FrozenNull,
             None => Linked::Null,
         }
+    }
+
+    /// True if the link leads nowhere yet.
+    pub(super) fn is_null(&self) -> bool {
+        self.pointer.load(Ordering::Relaxed).is_null()
     }
 
     /// Sets a link that is null. Else gives the box back.

@@ -67,6 +67,16 @@ impl Sizes {
         Sizes { level: Geometry::level_for(sizes.groups_for(first)), ..sizes }
     }
 
+    /// Those of a shard that was begun with `first` entries at this level.
+    pub(super) fn restored(phase: f64, first: u64, level: u32) -> Self {
+        Sizes { first, level, ..Sizes::new(phase, 0) }
+    }
+
+    /// What [`Sizes::restored`] takes.
+    pub(super) fn first_and_level(&self) -> (u64, u32) {
+        (self.first, self.level)
+    }
+
     /// The cell of a hash whose shard bits were shifted out.
     #[inline]
     pub(super) fn cell(&self, hash_in_shard: u64) -> Cell {

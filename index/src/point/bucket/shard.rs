@@ -36,6 +36,10 @@ pub(super) struct Shard {
 pub(super) struct Live(AtomicU64);
 
 impl Live {
+    pub(super) fn of(entries: u64) -> Live {
+        Live(AtomicU64::new(entries))
+    }
+
     pub(super) fn count(&self) -> u64 {
         let counted = self.0.load(Ordering::Relaxed) as i64;
         counted.max(0) as u64
@@ -124,7 +128,7 @@ impl<L: Location + ?Sized> Place<'_, L> {
 impl Shard {
     pub(super) fn new(sizes: Sizes, shared: &Shared) -> Self {
         let table = Table::empty(sizes.first_geometry(), sizes.first_used_max(), &shared.memory);
-        Shard { current: Link::to(table), sizes, live: Live(AtomicU64::new(0)) }
+        Shard { current: Link::to(table), sizes, live: Live::of(0) }
     }
 
     pub(super) fn table<'g>(&'g self, guard: &'g Guard) -> &'g Table {

@@ -49,8 +49,8 @@ impl Block {
 /// A table.
 pub(super) struct Table {
     pub(super) geometry: Geometry,
-    slots: Slots,
-    overflow: Box<[Link<Block>]>,
+    pub(super) slots: Slots,
+    pub(super) overflow: Box<[Link<Block>]>,
     pub(super) next: Link<Table>,
     pub(super) progress: Progress,
 }
@@ -62,7 +62,7 @@ pub(super) struct Progress {
     pub(super) used_max: u64,
     /// How many tables the shard had before.
     pub(super) generation: u32,
-    memory: Memory,
+    pub(super) memory: Memory,
     /// Slots that are not EMPTY.
     pub(super) used: AtomicU64,
     /// Groups that are whole.
@@ -93,7 +93,7 @@ impl Table {
     pub(super) fn empty(geometry: Geometry, used_max: u64, memory: &Memory) -> Box<Table> {
         let table = Table::uninit(geometry, used_max, 0, memory);
         for slot in table.slots.iter() {
-            slot.begin_empty();
+            slot.begin(Word::EMPTY);
         }
         table.progress.whole.store(geometry.groups(), Ordering::Relaxed);
         table

@@ -49,6 +49,13 @@ impl Word {
         Word(bits)
     }
 
+    /// From bits that were stored outside the process; `None` for what no slot of a table at rest holds.
+    pub(super) fn from_stored(bits: u64) -> Option<Word> {
+        let word = Word(bits);
+        let is_marker = word == Word::EMPTY || word == Word::DELETED;
+        (is_marker || word.is_thawed_entry()).then_some(word)
+    }
+
     pub(super) fn bits(self) -> u64 {
         self.0
     }
