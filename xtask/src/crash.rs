@@ -66,7 +66,7 @@ pub enum Budget {
 impl Budget {
     fn images(self) -> u64 {
         match self {
-            Budget::Ci => 60_000,
+            Budget::Ci => 40_000,
             Budget::Long => 100_000_000,
         }
     }
@@ -81,7 +81,7 @@ impl Budget {
 
     fn kills(self) -> u64 {
         match self {
-            Budget::Ci => 300,
+            Budget::Ci => 150,
             Budget::Long => 100_000,
         }
     }
