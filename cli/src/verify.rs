@@ -1,8 +1,8 @@
 //! `corten verify`: reads every record through its checksum, and compares the ways to it.
 //!
 //! # Layout
-//! Opening replays the log and every compacted segment: each commit passes its checksum, and damage that no crash explains
-//! refuses the opening. What is open then verifies itself: [`Db::verify`](cortenkv::Db::verify).
+//! Opening verifies what no image of the index covers, and damage there that no crash explains refuses it. What is open then
+//! verifies itself, every record of every segment: [`Db::verify`](cortenkv::Db::verify).
 
 use std::path::{Path, PathBuf};
 
