@@ -100,7 +100,8 @@ impl Log {
         either!(self, log => log.append_async(writes, durability))
     }
 
-    /// Makes everything appended so far durable and installed.
+    /// Makes everything appended so far durable, and installs what waits for that; a relaxed commit is installed by the thread
+    /// that appends it.
     pub(crate) fn sync(&self) -> Result<SeqNo> {
         either!(self, log => log.sync())
     }
@@ -147,12 +148,17 @@ impl Log {
         matches!(self, Log::Memory(_))
     }
 
-    /// The file of a segment on disk.
-    pub(crate) fn file_of(&self, id: u64) -> Option<PathBuf> {
+    /// The log on disk, unless it is in memory.
+    pub(crate) fn durable(&self) -> Option<&DurableLog> {
         match self {
             Log::Memory(_) => None,
-            Log::Durable(log) => Some(log.file_of(id)),
+            Log::Durable(log) => Some(log),
         }
+    }
+
+    /// The file of a segment on disk.
+    pub(crate) fn file_of(&self, id: u64) -> Option<PathBuf> {
+        self.durable().map(|log| log.file_of(id))
     }
 
     pub(crate) fn last_seq(&self) -> SeqNo {

@@ -3,7 +3,6 @@
 use crate::core::Core;
 use crate::db::Db;
 use crate::error::Result;
-use crate::log::Log;
 use crate::record::SeqNo;
 use crate::stats::CompactionReport;
 use crate::sync::lock;
@@ -134,7 +133,7 @@ impl Db {
 impl Core {
     /// See [`Db::segments`].
     pub(crate) fn segments(&self) -> Vec<SegmentReport> {
-        let (Log::Durable(log), Some(manifest)) = (&self.log, self.catalog.manifest()) else {
+        let (Some(log), Some(manifest)) = (self.log.durable(), self.catalog.manifest()) else {
             return Vec::new();
         };
         let mut segments = log.segments(|| lock(&manifest));

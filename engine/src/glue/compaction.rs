@@ -35,7 +35,6 @@ use cortenkv_compaction::{
 use crate::catalog::SharedManifest;
 use crate::core::Core;
 use crate::error::{Error, ErrorKind, Result};
-use crate::log::Log;
 use crate::options::{Compression, Options};
 use crate::record::Footprint;
 use crate::segments::{SegmentFigures, SegmentReport, SegmentState};
@@ -349,10 +348,8 @@ fn background(
         }
     };
     let pool = pool_of(&core.options);
-    let name = match &core.log {
-        Log::Durable(log) => log.wal.dir().display().to_string(),
-        Log::Memory(_) => String::new(),
-    };
+    let dir = core.log.durable().map(|log| log.wal.dir().display().to_string());
+    let name = dir.unwrap_or_default();
     let queue = pool.0.open(&name, told).map_err(|e| {
         Error::with_source(ErrorKind::Io, "cannot start a thread for compaction", e)
     })?;

@@ -31,7 +31,6 @@ use crate::address::Address;
 use crate::catalog::SharedManifest;
 use crate::core::Core;
 use crate::error::Result;
-use crate::log::Log;
 use crate::options::Options;
 use crate::parts::Liveness;
 use crate::parts::manifest::edit::Edit;
@@ -217,6 +216,11 @@ impl Images {
 }
 
 impl Kept {
+    /// Notes an edit. A failure of the manifest refuses writes, as it does whoever else notes one.
+    fn note(&self, core: &Core, edit: Edit) -> Result<()> {
+        lock(&self.manifest).commit(edit).inspect_err(|error| core.note_failure(error))
+    }
+
     /// Bytes that an open would have to read beside the newest image.
     fn unread_bytes(&self, wal: &Wal, state: &State) -> u64 {
         let nothing = Standing::default();
@@ -296,7 +300,7 @@ impl State {
     fn forget_old(&mut self, kept: &Kept, core: &Core) -> Result<()> {
         while self.standing.len() > KEPT_MAX {
             let number = self.standing[0].number;
-            lock(&kept.manifest).commit(Edit::ImageRemoved { number })?;
+            kept.note(core, Edit::ImageRemoved { number })?;
             let image = self.standing.remove(0);
             if let (Some(wal), vfs) = (wal(core), &core.options.platform.vfs) {
                 // What stays is removed by the next opening.
@@ -316,8 +320,5 @@ pub(crate) fn check_images(_: &Options) -> Result<()> {
 }
 
 fn wal(core: &Core) -> Option<&Wal> {
-    match &core.log {
-        Log::Durable(log) => Some(&log.wal),
-        Log::Memory(_) => None,
-    }
+    core.log.durable().map(|log| &log.wal)
 }

@@ -3,7 +3,6 @@
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::{Finding, FindingKind, Verifier};
-use crate::log::Log;
 use crate::segments::{SegmentFigures, SegmentReport};
 
 impl Verifier<'_> {
@@ -40,7 +39,7 @@ impl Verifier<'_> {
     /// Compares the manifest with its file and with the directory.
     pub(super) fn check_files(&mut self) {
         let core = self.core;
-        let (Log::Durable(log), Some(manifest)) = (&core.log, core.catalog.manifest()) else {
+        let (Some(log), Some(manifest)) = (core.log.durable(), core.catalog.manifest()) else {
             return;
         };
         match log.check_files(&manifest, &|| core.compaction.in_work()) {

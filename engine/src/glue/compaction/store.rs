@@ -26,7 +26,7 @@ use crate::address::Address;
 use crate::catalog::SharedManifest;
 use crate::core::{Core, Installed};
 use crate::error::{ClosedReason, Error, Result};
-use crate::log::{Log, LogSegment};
+use crate::log::LogSegment;
 use crate::parts::DurableLog;
 use crate::parts::manifest::edit::{CompactedInfo, Edit};
 use crate::parts::segment::{ours, theirs};
@@ -151,10 +151,7 @@ impl Store {
 
 /// The log of a database on disk: no other is compacted.
 fn log(core: &Core) -> Result<&DurableLog> {
-    match &core.log {
-        Log::Durable(log) => Ok(log),
-        Log::Memory(_) => Err(Error::closed(ClosedReason::Clean)),
-    }
+    core.log.durable().ok_or_else(|| Error::closed(ClosedReason::Clean))
 }
 
 pub(super) fn wal(core: &Core) -> Result<&Wal> {

@@ -157,7 +157,7 @@ impl Job {
         self.writer.publish().map_err(cannot_write)?;
         let bytes = self.writer.bytes();
         let image = ImageInfo { begin_seq: self.meta.begin_seq, bytes, checksum };
-        lock(&kept.manifest).commit(Edit::ImageAdded { number: self.number, image })?;
+        kept.note(core, Edit::ImageAdded { number: self.number, image })?;
         Ok(Standing {
             number: self.number,
             bytes,
