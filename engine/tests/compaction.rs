@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cortenkv::vfs::{OsVfs, Vfs};
+use cortenkv::vfs::{OsVfs, SimVfs, Vfs};
 use cortenkv::{Builder, Db, Durability, ManualClock, PutOptions};
 
 fn builder(dir: &Path) -> Builder {
@@ -152,6 +152,39 @@ fn what_was_written_in_small_commits_is_compressed_in_the_end() {
         db = builder(&dir).compression(compression).build().unwrap();
     }
     assert!((0..4_000).all(|n| db.get(key(n)).unwrap().unwrap() == document(n).as_bytes()));
+}
+
+// U11: a job that finds no room is given up or waits, and costs nothing but its try.
+#[test]
+fn a_full_disk_stops_a_job_and_nothing_else() {
+    let sim = SimVfs::new(3);
+    let open = || {
+        let vfs = Arc::new(sim.clone());
+        let builder = builder(Path::new("db")).vfs(vfs).window_bytes(4 << 10);
+        builder.build().unwrap()
+    };
+    let mut db = open();
+    let mut expected = BTreeMap::new();
+    for version in 0..4 {
+        for n in (0..300).filter(|n| version == 0 || n % 3 == version % 3) {
+            db.put(key(n), value(n, version)).unwrap();
+            expected.insert(key(n).to_vec(), value(n, version));
+        }
+    }
+    db.sync().unwrap();
+    let segments = db.settled_segments().unwrap();
+    sim.set_capacity(Some(0));
+    let refused = db.compact_segments(&segments).unwrap_err();
+    assert_eq!(*refused.kind(), cortenkv::ErrorKind::StorageFull, "{refused}");
+    assert_eq!(content(&db), expected);
+    sim.set_capacity(None);
+    assert!(db.compact_segments(&segments).unwrap());
+    assert_eq!(content(&db), expected);
+    db.close().unwrap();
+    drop(db);
+    db = open();
+    assert_eq!(content(&db), expected);
+    assert!(db.verify().unwrap().findings.is_empty());
 }
 
 /// Fills the segment that is being written, and makes it durable.
