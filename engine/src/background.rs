@@ -22,6 +22,8 @@ use crate::sync::{self, Thread, lock};
 
 /// How long the thread waits between two looks while keys come, or while it waits for readers.
 const TICK: Duration = Duration::from_millis(5);
+/// How long it waits between two looks at open snapshots.
+const SNAPSHOT_TICK: Duration = Duration::from_secs(1);
 /// How long it waits after an error.
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -119,11 +121,14 @@ fn work_until_stopped(core: &Core) {
     while core.background.wait(timeout, || core.index.wants_work() || core.images.wants_work()) {
         let inserts = core.index.take_inserts();
         timeout = loop {
+            core.give_up_snapshots();
             match core.maintain() {
                 // Not to be waited for by a close.
                 Ok(true) if core.background.is_stopped() => return,
                 Ok(true) => {}
                 Ok(false) if inserts > 0 || core.index.is_waiting() => break Some(TICK),
+                // They are to be given up when they have become too old.
+                Ok(false) if core.snapshots.are_open() => break Some(SNAPSHOT_TICK),
                 Ok(false) => break None,
                 Err(_) => break Some(RETRY),
             }

@@ -24,6 +24,7 @@ use crate::parts::{self, Clock, Compaction, Images, Index};
 use crate::pinned::Source;
 use crate::record::{Footprint, Rank, RecordRef, SeqNo};
 use crate::slots::{Mounted, SlotTable};
+use crate::snapshot::Snapshots;
 use crate::stats::{Counters, OpenReport};
 
 /// A database.
@@ -36,6 +37,7 @@ pub(crate) struct Core {
     pub(crate) slots: SlotTable,
     /// Batches that are on their way into the index.
     pub(crate) in_flight: InFlight,
+    pub(crate) snapshots: Snapshots,
     pub(crate) catalog: Catalog,
     pub(crate) options: Options,
     pub(crate) counters: Counters,
@@ -91,6 +93,7 @@ impl Core {
             images,
             slots: SlotTable::new(),
             in_flight: InFlight::new(),
+            snapshots: Snapshots::new(),
             catalog,
             options,
             counters: Counters::default(),

@@ -185,7 +185,10 @@ impl Db {
     pub fn step(&self) -> Result<bool> {
         let core = self.core();
         core.check_open()?;
-        Ok(core.log.step()? || core.maintain()? || core.compaction.step()?)
+        Ok(core.log.step()?
+            || core.give_up_snapshots()
+            || core.maintain()?
+            || core.compaction.step()?)
     }
 
     /// Sets the counters of [`Stats::log`] to zero; what exists (segments, pending tickets) stays counted.
@@ -211,6 +214,7 @@ impl Db {
             index,
             pinned_bytes: core.counters.pinned_bytes.load(Relaxed),
             log: core.log.stats(),
+            snapshots: core.snapshot_stats(),
             compaction: core.compaction.stats(),
             pool: core.compaction.pool_stats(),
             open: self.open_report(),

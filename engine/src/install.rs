@@ -18,6 +18,7 @@
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, OnceLock, Weak};
 
 use crate::address::Address;
@@ -298,7 +299,10 @@ impl Core {
             Installed::Replaced { old, was } => {
                 self.slots.with(old, |mounted| mounted.liveness.dead(was));
                 self.images.note_dead(old, was);
-                self.log.forget(|| self.slots.location(old));
+                let bytes = u64::from(was.bytes);
+                if !(forgets_tombstones && self.snapshots.keep_record(old, bytes)) {
+                    self.log.forget(|| self.slots.location(old));
+                }
             }
             Installed::Stale => {
                 self.slots.with(address, |mounted| mounted.liveness.dead(record.footprint()));
@@ -313,9 +317,13 @@ impl Core {
     }
 
     /// Takes out the entries of tombstones that have nothing left to hide, and their records. Not while their commit is
-    /// under way: who finds nothing is not told to wait.
+    /// under way: who finds nothing is not told to wait. One that hides a version of a snapshot stays as long as that.
     fn forget(&self, tombstones: &[Offered<'_>]) {
         for (record, address) in tombstones {
+            if self.snapshots.keep_tombstone(*address) {
+                self.counters.tombstones.fetch_add(1, Relaxed);
+                continue;
+            }
             self.index.remove(record.keyspace, record.key, *address);
             self.log.forget(|| Some(record.location));
         }

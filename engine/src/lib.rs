@@ -32,7 +32,6 @@
 //! # When not to use it
 //! - More keys than fit in memory: the index holds about 11 bytes for each, whatever its length, and key order some more.
 //! - Several processes that write: one process has the directory.
-//! - A consistent view over many reads: a scan is not a snapshot.
 
 #![forbid(unsafe_code)]
 
@@ -63,6 +62,7 @@ mod record;
 mod scan;
 pub mod segments;
 mod slots;
+mod snapshot;
 pub mod stats;
 pub mod storage_engine;
 mod sync;
@@ -84,7 +84,10 @@ pub use read::Entry;
 pub use record::SeqNo;
 pub use scan::{Keys, Scan};
 pub use segments::SegmentReport;
-pub use stats::{Build, CompactionReport, CompactionStats, OpenReport, PoolStats, Progress, Stats};
+pub use snapshot::{Snapshot, SnapshotKeyspace};
+pub use stats::{
+    Build, CompactionReport, CompactionStats, OpenReport, PoolStats, Progress, SnapshotStats, Stats,
+};
 pub use storage_engine::StorageEngine;
 pub use ticket::Ticket;
 pub use verify::VerifyReport;

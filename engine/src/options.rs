@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::error::{Error, Result};
 use crate::parts::{self, Clock, Platform, WorkerPool};
+use crate::snapshot::SnapshotOptions;
 use crate::stats::Progress;
 
 /// When a commit is acknowledged. The contract of each mode:
@@ -236,6 +237,7 @@ pub(crate) struct Options {
     pub(crate) write_back_cache: bool,
     pub(crate) cache_capacity_bytes: u64,
     pub(crate) memory_budget_bytes: u64,
+    pub(crate) snapshots: SnapshotOptions,
     /// The workers of the pool, 0 for automatic, and the most that this comes to.
     pub(crate) workers: (u32, u32),
     /// The pool, in place of one by `workers`.
@@ -265,6 +267,7 @@ impl Default for Options {
             write_back_cache: false,
             cache_capacity_bytes: 0,
             memory_budget_bytes: 0,
+            snapshots: SnapshotOptions::default(),
             workers: (0, WORKERS_MAX),
             pool: None,
         }

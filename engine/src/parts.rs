@@ -113,9 +113,9 @@ mod runs;
 #[path = "parts/no_runs.rs"]
 mod runs;
 
-#[cfg(all(feature = "wal", feature = "ordered"))]
+#[cfg(feature = "wal")]
 pub(crate) use cortenkv_wal::bugs;
-#[cfg(all(not(feature = "wal"), feature = "ordered"))]
+#[cfg(not(feature = "wal"))]
 #[path = "parts/no_bugs.rs"]
 pub(crate) mod bugs;
 

@@ -41,7 +41,7 @@ pub struct Entry {
 /// A live record while it is shown.
 pub(crate) struct Found<'a> {
     pub(crate) record: &'a RecordRef<'a>,
-    source: Source<'a>,
+    pub(crate) source: Source<'a>,
 }
 
 /// What a look at a record led to.
@@ -89,12 +89,7 @@ impl Core {
 
     pub(crate) fn get_entry(&self, keyspace: KeyspaceId, key: &[u8]) -> Result<Option<Entry>> {
         self.check_open()?;
-        let show = |found: Found<'_>| Entry {
-            value: self.value_of(&found),
-            expires_at: found.record.expires_at_ms.map(ttl::to_system_time),
-            seq: found.record.seq,
-        };
-        self.find_live(keyspace, key, || self.now_ms(), show)
+        self.find_live(keyspace, key, || self.now_ms(), |found| self.entry_of(&found))
     }
 
     /// Shows the newest record of a key, at most once, unless it is a tombstone or has expired. `show` runs under no lock.
@@ -116,6 +111,15 @@ impl Core {
             return self.pin(found).into();
         }
         Bytes::copy_from_slice(value)
+    }
+
+    /// What users see of a record.
+    pub(crate) fn entry_of(&self, found: &Found<'_>) -> Entry {
+        Entry {
+            value: self.value_of(found),
+            expires_at: found.record.expires_at_ms.map(ttl::to_system_time),
+            seq: found.record.seq,
+        }
     }
 
     fn pin(&self, found: &Found<'_>) -> PinnedValue {
@@ -191,7 +195,7 @@ impl Core {
 
     /// Shows a record unless it is a tombstone or has expired.
     #[inline]
-    fn show_live<R>(
+    pub(crate) fn show_live<R>(
         &self,
         found: Found<'_>,
         now_ms: impl Fn() -> u64,

@@ -8,8 +8,8 @@
 //! is never older than the moment of its `next`, and deleted and expired ones do not come.
 //!
 //! # Concurrency
-//! A scan owns what it pins: it outlives the handles, and moves between threads. It is not a snapshot: a key that is
-//! written or deleted while the scan runs may come or not.
+//! A scan owns what it pins: it outlives the handles, and moves between threads. Unless it is one of a snapshot, a key that
+//! is written or deleted while it runs may come or not.
 
 mod walk;
 mod with;
@@ -19,10 +19,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::core::Core;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::range::{Direction, KeyRange};
 use crate::read::Found;
 use crate::record::KeyspaceId;
+use crate::snapshot::OpenSnapshot;
 use walk::Walk;
 
 /// An iterator over entries; made by `iter`, `range` and `prefix` of a keyspace.
@@ -44,6 +45,10 @@ pub struct Keys {
 /// Two walks from both ends of a range, until they meet.
 struct Ends {
     core: Arc<Core>,
+    /// The moment that is shown; `None` for the present.
+    at: Option<Arc<OpenSnapshot>>,
+    /// Comes in place of all entries.
+    refused: Option<Error>,
     keyspace: KeyspaceId,
     range: KeyRange,
     front: Walk,
@@ -54,7 +59,20 @@ struct Ends {
 impl Scan {
     pub(crate) fn new(core: Arc<Core>, keyspace: KeyspaceId, range: KeyRange) -> Self {
         let (front, back) = (Walk::new(Direction::Forward), Walk::new(Direction::Reverse));
-        Scan { ends: Ends { core, keyspace, range, front, back, is_done: false } }
+        let (at, refused, is_done) = (None, None, false);
+        Scan { ends: Ends { core, at, refused, keyspace, range, front, back, is_done } }
+    }
+
+    /// A scan of what a snapshot shows, or of the error that it is refused with.
+    pub(crate) fn at(
+        at: Arc<OpenSnapshot>,
+        keyspace: KeyspaceId,
+        range: KeyRange,
+        refused: Option<Error>,
+    ) -> Self {
+        let mut scan = Scan::new(Arc::clone(at.core()), keyspace, range);
+        (scan.ends.at, scan.ends.refused) = (Some(at), refused);
+        scan
     }
 
     /// Yields keys only. Each is still looked at in the log, because it may have expired.
@@ -101,6 +119,10 @@ impl Ends {
         direction: Direction,
         show: impl Fn(&Core, &Found<'_>) -> V,
     ) -> Option<Result<(Bytes, V)>> {
+        if let Some(refused) = self.refused.take() {
+            self.is_done = true;
+            return Some(Err(refused));
+        }
         while !self.is_done {
             match self.advance(direction) {
                 Ok(true) => {}
@@ -110,11 +132,11 @@ impl Ends {
                     return Some(Err(error));
                 }
             }
-            let Ends { core, keyspace, front, back, is_done, .. } = self;
+            let Ends { core, at, keyspace, front, back, is_done, .. } = self;
             let end = if direction == Direction::Forward { front } else { back };
             let shown = match is_done {
                 true => return None,
-                false => end.confirm(core, *keyspace, |key, found| {
+                false => end.confirm(core, *keyspace, at.as_deref(), |key, found| {
                     (Bytes::copy_from_slice(key), show(core, &found))
                 }),
             };
@@ -131,7 +153,7 @@ impl Ends {
             Direction::Forward => (&mut self.front, &self.back),
             Direction::Reverse => (&mut self.back, &self.front),
         };
-        if !end.advance(&self.core, self.keyspace, &self.range)? {
+        if !end.advance(&self.core, self.keyspace, &self.range, self.at.as_deref())? {
             return Ok(false);
         }
         Ok(match (other.key(), end.key()) {

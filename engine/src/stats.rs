@@ -56,6 +56,8 @@ pub struct Stats {
     pub pinned_bytes: u64,
     /// The log.
     pub log: LogStats,
+    /// Snapshots, and what they cost.
+    pub snapshots: SnapshotStats,
     /// Compaction.
     pub compaction: CompactionStats,
     /// The workers, which other databases may share.
@@ -114,6 +116,26 @@ impl IndexStats {
     pub fn memory_bytes(&self) -> u64 {
         self.point_bytes + self.order_bytes + self.dead_bits_bytes
     }
+}
+
+/// The snapshots that are open, and what they cost: of a leak the age of the oldest grows.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
+pub struct SnapshotStats {
+    /// Open ones, those of iterators included.
+    pub open: u64,
+    /// Age of the oldest in milliseconds.
+    pub oldest_age_ms: u64,
+    /// Replaced versions that are remembered for them.
+    pub versions: u64,
+    /// Memory that this takes, in bytes.
+    pub version_bytes: u64,
+    /// Bytes that are there for them only: on disk, of segments that compaction has emptied; in memory, of values that were
+    /// replaced.
+    pub retained_bytes: u64,
+    /// Snapshots that were given up since the opening, because they were too old or kept too much.
+    pub given_up: u64,
 }
 
 /// The figures of compaction since the opening; all 0 for a database in memory and in a build without it.

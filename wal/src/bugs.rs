@@ -99,6 +99,10 @@ bugs! {
     KeyDroppedByMerge = "key-dropped-by-merge",
     /// A scan trusts the place of a record that was replaced.
     HintTrustedAfterUpdate = "hint-trusted-after-update",
+    /// A snapshot is announced to writers after its number is chosen, so a version may be replaced unseen.
+    SnapshotRegisteredLate = "snapshot-registered-late",
+    /// A snapshot that is closed takes along what an older one still needs.
+    SnapshotVersionsFreedEarly = "snapshot-versions-freed-early",
 }
 
 #[cfg(feature = "seeded-bugs")]

@@ -210,6 +210,18 @@ impl Compaction {
         Ok(compactor.step()? == Step::Again || watch.look()?)
     }
 
+    /// A snapshot has ended: segments that were kept for it go.
+    pub(crate) fn release_segments(&self) {
+        if let Some(running) = self.running.get() {
+            running.store.reuse_slots();
+        }
+    }
+
+    /// Bytes of the records that live.
+    pub(crate) fn live_bytes(&self) -> u64 {
+        self.running.get().map_or(0, |running| running.store.totals().live_bytes)
+    }
+
     /// Rewrites whatever is worth it, in the calling thread.
     pub(crate) fn compact(&self) -> Result<CompactionReport> {
         let Some(running) = self.running.get() else { return Ok(CompactionReport::default()) };

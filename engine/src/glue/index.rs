@@ -86,7 +86,8 @@ impl Index {
         let locate = Locate::new(core);
         let announce = |old| self.announce(record, true, old, &locate);
         let entry = new_entry(record, address, hash);
-        self.installed(address, self.point.install_with(&entry, &locate, announce), &locate)
+        let outcome = self.point.install_with(&entry, &locate, announce);
+        self.installed(record, address, outcome, &locate)
     }
 
     /// Offers at most [`BATCH_KEYS`] records, in their order, and tells what became of each.
@@ -100,7 +101,10 @@ impl Index {
         let locate = Locate::new(core);
         let mut announce =
             |n: usize, old| self.announce(&offered[n].0, follows_order, old, &locate);
-        let mut done = |n: usize, outcome| told(n, self.installed(offered[n].1, outcome, &locate));
+        let mut done = |n: usize, outcome| {
+            let (record, address) = &offered[n];
+            told(n, self.installed(record, *address, outcome, &locate));
+        };
         let Some((first, at)) = offered.first() else { return };
         let mut entries = [new_entry(first, *at, self.hash(first.keyspace, first.key)); BATCH_KEYS];
         let entries = &mut entries[..offered.len()];
@@ -110,7 +114,7 @@ impl Index {
         self.point.install_batch(entries, &locate, &mut announce, &mut done);
     }
 
-    /// Before a record becomes visible: marks the one that it replaces, and puts its key in order.
+    /// Before a record becomes visible: marks the one that it replaces, keeps it for snapshots, and puts its key in order.
     #[inline]
     fn announce(
         &self,
@@ -123,6 +127,11 @@ impl Index {
         if let Some(old) = old {
             let address = ours(old.address);
             self.order.mark_dead(address);
+            let seq = old.version.seq;
+            // One of the same number is a copy.
+            if locate.core.snapshots.covers(seq) && seq != record.seq {
+                locate.core.keep_version(record.keyspace, record.key, seq, address);
+            }
             before = match old.version.tombstone {
                 true => Before::Tombstone,
                 false if locate.saw_lasting(address) => Before::Lasting,
@@ -137,15 +146,25 @@ impl Index {
 
     /// What became of a record, in our words; one that came too late is marked.
     #[inline]
-    fn installed(&self, address: Address, outcome: Outcome, locate: &Locate<'_>) -> Installed {
+    fn installed(
+        &self,
+        record: &RecordRef<'_>,
+        address: Address,
+        outcome: Outcome,
+        locate: &Locate<'_>,
+    ) -> Installed {
         match outcome {
             Outcome::Inserted => Installed::Inserted,
             Outcome::Replaced(old) => {
                 let address = ours(old.address);
                 Installed::Replaced { old: address, was: locate.footprint_of(address) }
             }
-            Outcome::Stale(_) => {
+            Outcome::Stale(newest) => {
                 self.order.mark_dead(address);
+                // A snapshot may be of a moment between the two.
+                if locate.core.snapshots.covers(record.seq) && newest.version.seq != record.seq {
+                    locate.core.keep_version(record.keyspace, record.key, record.seq, address);
+                }
                 Installed::Stale
             }
             Outcome::Present => Installed::Present,

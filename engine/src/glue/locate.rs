@@ -10,7 +10,7 @@ use crate::record::Footprint;
 
 /// Compares records with the key of an installation, and remembers what the index does not of the last one of the key.
 pub(super) struct Locate<'a> {
-    core: &'a Core,
+    pub(super) core: &'a Core,
     last: Cell<Option<(Address, Footprint)>>,
 }
 

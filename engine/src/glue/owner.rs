@@ -15,18 +15,22 @@ use crate::read_many::BATCH_KEYS;
 use crate::record::KeyspaceId;
 use crate::ttl;
 
-/// The keys of a keyspace whose newest record is a put that has not expired, the highest first.
+/// The keys of a keyspace whose newest record is a put that has not expired, the highest first; while a snapshot is open,
+/// those of all records.
 pub(super) fn live_keys(core: &Core, keyspace: KeyspaceId) -> Vec<(Vec<u8>, Option<Hint>)> {
     let mut keys = Vec::new();
     let now_ms = core.now_ms();
     let _ = core.index.point.for_each(&mut |address| {
         let address = ours(address);
         let read = core.read_at(address, |record, _| {
-            let is_live = record.keyspace == keyspace
-                && !record.tombstone
-                && !ttl::is_expired(record.expires_at_ms, now_ms);
+            let is_there = record.keyspace == keyspace;
+            let is_live =
+                is_there && !record.tombstone && !ttl::is_expired(record.expires_at_ms, now_ms);
             let lasts = record.expires_at_ms.is_none();
-            is_live.then(|| (record.key.to_vec(), lasts.then_some(record.location.segment)))
+            let lasts = lasts && is_live;
+            // Asked after the key was seen to be dead, as `are_open` wants.
+            let is_wanted = is_live || is_there && core.snapshots.are_open();
+            is_wanted.then(|| (record.key.to_vec(), lasts.then_some(record.location.segment)))
         });
         if let Ok(Some(Some((key, segment)))) = read {
             let hint = segment.map(|segment| Hint { segment, address: to_theirs(address) });
@@ -94,30 +98,36 @@ impl Owner<'_> {
             // A key may have several records then; and one that cannot be read may be live.
             states.extend(keys.iter().map(|key| {
                 match core.find_live(keyspace, key, || now_ms, |_| ()) {
-                    Ok(None) => KeyState::Dead,
-                    Ok(Some(())) | Err(_) => KeyState::Live(None),
+                    // Asked after the key was seen to be dead, as `are_open` wants.
+                    Ok(None) if !core.snapshots.are_open() => KeyState::Dead,
+                    Ok(_) | Err(_) => KeyState::Live(None),
                 }
             }));
             return;
         }
-        states.extend(core.find_newest(keyspace, keys)[..keys.len()].iter().map(
-            |seen| match *seen {
-                Seen::Nothing => KeyState::Dead,
-                Seen::Unreadable => KeyState::Live(None),
-                Seen::At(_, rank, expires_at_ms)
-                    if rank.tombstone || ttl::is_expired(expires_at_ms, now_ms) =>
-                {
-                    KeyState::Dead
+        let seen = core.find_newest(keyspace, keys);
+        // Only now: what was seen to be dead, and is history, is so to the snapshots that will be opened, too.
+        let horizon = core.snapshots.horizon(core.clock());
+        states.extend(seen[..keys.len()].iter().map(|seen| match *seen {
+            Seen::Nothing => KeyState::Dead,
+            Seen::Unreadable => KeyState::Live(None),
+            Seen::At(_, rank, expires_at_ms)
+                if rank.tombstone || ttl::is_expired(expires_at_ms, horizon.now_ms) =>
+            {
+                match rank.seq <= horizon.seq {
+                    true => KeyState::Dead,
+                    // A snapshot may see a version from before.
+                    false => KeyState::Live(None),
                 }
-                // Whoever scans could not tell whether it is there still.
-                Seen::At(..) if !core.index.knows_dead() => KeyState::Live(None),
-                // Its end is not announced, so the next merge has to look again.
-                Seen::At(_, _, Some(_)) => KeyState::Live(None),
-                Seen::At(address, rank, None) => {
-                    let (segment, address) = (rank.location.segment, to_theirs(address));
-                    KeyState::Live(Some(Hint { segment, address }))
-                }
-            },
-        ));
+            }
+            // Whoever scans could not tell whether it is there still.
+            Seen::At(..) if !core.index.knows_dead() => KeyState::Live(None),
+            // Its end is not announced, so the next merge has to look again.
+            Seen::At(_, _, Some(_)) => KeyState::Live(None),
+            Seen::At(address, rank, None) => {
+                let (segment, address) = (rank.location.segment, to_theirs(address));
+                KeyState::Live(Some(Hint { segment, address }))
+            }
+        }));
     }
 }

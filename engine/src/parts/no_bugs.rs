@@ -1,9 +1,11 @@
 //! Planted defects, in a build without the log crate, which has them: there are none.
 
-/// What could be wrong in key order.
+/// What could be wrong in this build.
 pub(crate) enum Bug {
     KeyDroppedByMerge,
     HintTrustedAfterUpdate,
+    SnapshotRegisteredLate,
+    SnapshotVersionsFreedEarly,
 }
 
 /// Never.

@@ -6,6 +6,8 @@
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
+use std::collections::hash_map::RandomState;
+use std::hash::BuildHasher;
 use std::ops::Bound;
 use std::sync::{Arc, RwLock};
 
@@ -29,6 +31,7 @@ pub(crate) struct Index {
     spaces: Spaces,
     /// False if nobody may walk.
     is_ordered: bool,
+    hashing: RandomState,
 }
 
 type Spaces = Arc<RwLock<BTreeMap<KeyspaceId, Keys>>>;
@@ -51,21 +54,21 @@ impl Index {
         _: RunFiles,
     ) -> Result<Self> {
         let (spaces, is_ordered) = (Arc::default(), options.ordered != Some(false));
-        Ok(Index { spaces, is_ordered })
+        Ok(Index { spaces, is_ordered, hashing: RandomState::new() })
     }
 
     /// Offers records, in their order, and tells what became of each.
     pub(crate) fn install(
         &self,
         offered: &[Offered<'_>],
-        _: &Core,
+        core: &Core,
         _follows_order: bool,
         mut told: impl FnMut(usize, Installed),
     ) {
         let mut spaces = write(&self.spaces);
         for (n, (record, address)) in offered.iter().enumerate() {
             let keys = spaces.entry(record.keyspace).or_default();
-            told(n, offer(keys, record, *address));
+            told(n, offer(keys, record, *address, core));
         }
     }
 
@@ -75,14 +78,14 @@ impl Index {
         record: &RecordRef<'_>,
         address: Address,
         _hash: u64,
-        _: &Core,
+        core: &Core,
     ) -> Installed {
-        offer(write(&self.spaces).entry(record.keyspace).or_default(), record, address)
+        offer(write(&self.spaces).entry(record.keyspace).or_default(), record, address, core)
     }
 
-    /// Nothing is hashed here.
-    pub(crate) fn hash(&self, _keyspace: KeyspaceId, _key: &[u8]) -> u64 {
-        0
+    /// For what is kept by hash beside the index; it means nothing to another process.
+    pub(crate) fn hash(&self, keyspace: KeyspaceId, key: &[u8]) -> u64 {
+        self.hashing.hash_one((keyspace, key))
     }
 
     /// A tree has no one place to ask for.
@@ -232,12 +235,18 @@ impl Index {
     }
 }
 
-fn offer(keys: &mut Keys, record: &RecordRef<'_>, address: Address) -> Installed {
+fn offer(keys: &mut Keys, record: &RecordRef<'_>, address: Address, core: &Core) -> Installed {
     let new = Standing { address, rank: record.rank(), footprint: record.footprint() };
     let Some(standing) = keys.get_mut(record.key) else {
         keys.insert(Bytes::copy_from_slice(record.key), new);
         return Installed::Inserted;
     };
+    // Whichever loses may have to be shown by a snapshot; one of the same number is a copy.
+    let loser = if new.rank < standing.rank { new } else { *standing };
+    let seq = loser.rank.seq;
+    if core.snapshots.covers(seq) && new.rank.seq != standing.rank.seq {
+        core.keep_version(record.keyspace, record.key, seq, loser.address);
+    }
     match new.rank.cmp(&standing.rank) {
         Ordering::Equal => Installed::Present,
         Ordering::Less => Installed::Stale,
@@ -272,7 +281,8 @@ impl KeyWalk {
         if let Some(keys) = read(&self.spaces).get(&self.keyspace) {
             let KeyRange { start, end } = &self.range;
             let found = keys.range::<Bytes, _>((start.as_ref(), end.as_ref()));
-            let keys = found.filter(|(_, found)| !found.rank.tombstone).map(|(key, _)| key.clone());
+            // Those of tombstones, too: a snapshot may be asked about them.
+            let keys = found.map(|(key, _)| key.clone());
             match self.direction {
                 Direction::Forward => self.batch.extend(keys.take(keys_max)),
                 Direction::Reverse => self.batch.extend(keys.rev().take(keys_max)),

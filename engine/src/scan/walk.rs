@@ -6,7 +6,7 @@
 //! record of its hint is not marked dead, it is the newest still and is shown where it lies; else the key is looked up.
 //!
 //! # Invariants
-//! What is shown was the newest record at the moment of the call, as by a get.
+//! What is shown was the newest record at the moment of the call, as by a get; in a scan of a snapshot, what that sees.
 //!
 //! # Concurrency
 //! Nothing is locked or pinned between two calls, but for what the order keeps of itself. So places are forgotten when a slot
@@ -20,6 +20,7 @@ use crate::range::{Direction, KeyRange};
 use crate::read::{Found, Look};
 use crate::read_many::BATCH_KEYS;
 use crate::record::KeyspaceId;
+use crate::snapshot::OpenSnapshot;
 
 /// Keys fetched at a time, at first: a block of a run.
 const BATCH_KEYS_MIN: usize = 16;
@@ -73,8 +74,9 @@ impl Walk {
         core: &Core,
         keyspace: KeyspaceId,
         range: &KeyRange,
+        at: Option<&OpenSnapshot>,
     ) -> Result<bool> {
-        if self.next == self.len && !self.fetch(core, keyspace, range)? {
+        if self.next == self.len && !self.fetch(core, keyspace, range, at)? {
             return Ok(false);
         }
         // Not all at once before the first key: many scans want one entry.
@@ -109,14 +111,20 @@ impl Walk {
         &mut self,
         core: &Core,
         keyspace: KeyspaceId,
+        at: Option<&OpenSnapshot>,
         show: impl FnOnce(&[u8], Found<'_>) -> R,
     ) -> Result<Option<R>> {
         let (Some(n), Some(keys)) = (self.next.checked_sub(1), &self.keys) else { return Ok(None) };
         let key = keys.key(n);
         let mut show = Some(show);
         let mut show = |found: Found<'_>| show.take().map(|show| show(key, found));
-        let looked = match self.places[n % BATCH_KEYS] {
-            Some(place) if !core.index.may_be_dead(place) && !core.met_unreadable() => {
+        let place = self.places[n % BATCH_KEYS]
+            .filter(|place| !core.index.may_be_dead(*place) && !core.met_unreadable());
+        if let Some(at) = at {
+            return confirm_at(core, (keyspace, key), place, self.slots_given_back, at, show);
+        }
+        let looked = match place {
+            Some(place) => {
                 // What is given back from here on goes to nobody as long as the pin lasts.
                 let _pin = parts::pin();
                 match core.slots.times_given_back() == self.slots_given_back {
@@ -124,7 +132,7 @@ impl Walk {
                     false => Ok(None),
                 }
             }
-            _ => Ok(None),
+            None => Ok(None),
         };
         let shown = match looked {
             Ok(Some(Look::Shown(_, shown))) => Ok(shown.flatten()),
@@ -132,6 +140,8 @@ impl Walk {
             _ => core.find_live(keyspace, key, || core.now_ms(), show).map(Option::flatten),
         };
         if matches!(shown, Ok(None))
+            // Else a scan of a snapshot may have to show it.
+            && !core.snapshots.are_open()
             && let Some(keys) = &mut self.keys
         {
             keys.note_dead(n);
@@ -140,7 +150,13 @@ impl Walk {
     }
 
     #[cold]
-    fn fetch(&mut self, core: &Core, keyspace: KeyspaceId, range: &KeyRange) -> Result<bool> {
+    fn fetch(
+        &mut self,
+        core: &Core,
+        keyspace: KeyspaceId,
+        range: &KeyRange,
+        at: Option<&OpenSnapshot>,
+    ) -> Result<bool> {
         if let (Some(n), Some(keys)) = (self.next.checked_sub(1), &self.keys) {
             let last = self.last.get_or_insert_default();
             last.clear();
@@ -149,7 +165,7 @@ impl Walk {
         let keys = match &mut self.keys {
             Some(keys) => keys,
             none => {
-                core.check_open()?;
+                at.map_or_else(|| core.check_open(), OpenSnapshot::check_age)?;
                 none.insert(core.index.keys(keyspace, range, self.direction)?)
             }
         };
@@ -162,6 +178,8 @@ impl Walk {
                 core.background.wake();
             }
         })?;
+        // Keys of one that was given up may have been dropped.
+        at.map_or(Ok(()), OpenSnapshot::check)?;
         Ok(self.len > 0)
     }
 
@@ -177,5 +195,35 @@ impl Walk {
         let places = &mut self.places[self.asked % BATCH_KEYS..][..len];
         core.find_places(keyspace, keys, self.asked, places);
         self.asked += len;
+    }
+}
+
+/// Shows what a snapshot sees of a key: the record at a place, if that is the newest and was there then, else what a read at
+/// the snapshot finds.
+fn confirm_at<R>(
+    core: &Core,
+    (keyspace, key): (KeyspaceId, &[u8]),
+    place: Option<Address>,
+    slots_given_back: u64,
+    at: &OpenSnapshot,
+    mut show: impl FnMut(Found<'_>) -> Option<R>,
+) -> Result<Option<R>> {
+    let mut newest = None;
+    if let Some(place) = place {
+        // As above.
+        let _pin = parts::pin();
+        if core.slots.times_given_back() == slots_given_back {
+            let looked = core.read_at(place, |record, source| {
+                let is_it = record.key == key && record.keyspace == keyspace;
+                let is_seen = is_it && record.seq <= at.seq();
+                is_seen.then(|| core.show_live(Found { record, source }, || at.now_ms(), &mut show))
+            });
+            // What cannot be read is told by the usual way.
+            newest = looked.ok().flatten().flatten();
+        }
+    }
+    match newest {
+        Some(shown) => at.check().map(|()| shown.flatten()),
+        None => core.find_at(keyspace, key, at, show).map(Option::flatten),
     }
 }

@@ -7,6 +7,7 @@ use crate::core::Core;
 use crate::error::Result;
 use crate::parts;
 use crate::range::{Direction, KeyRange};
+use crate::read::Found;
 use crate::record::KeyspaceId;
 
 impl Core {
@@ -19,16 +20,16 @@ impl Core {
         mut f: impl FnMut(&[u8], &[u8]) -> ControlFlow<B>,
     ) -> Result<ControlFlow<B>> {
         let mut walk = Walk::new(direction);
-        while walk.advance(self, keyspace, range)? {
+        while walk.advance(self, keyspace, range, None)? {
             // One pin for some entries; each look at the index would take one.
             let _pin = parts::pin();
             loop {
-                let shown =
-                    walk.confirm(self, keyspace, |key, found| f(key, found.record.value))?;
+                let show = |key: &[u8], found: Found<'_>| f(key, found.record.value);
+                let shown = walk.confirm(self, keyspace, None, show)?;
                 if let Some(ControlFlow::Break(answer)) = shown {
                     return Ok(ControlFlow::Break(answer));
                 }
-                if walk.is_at_pause() || !walk.advance(self, keyspace, range)? {
+                if walk.is_at_pause() || !walk.advance(self, keyspace, range, None)? {
                     break;
                 }
             }

@@ -3,7 +3,8 @@
 //! # Invariants
 //! Rule 2: a tombstone, or an expired put, may hide an older put of its key that a rebuild of the index would bring back. So
 //! it is forgotten only if no other segment with an older put may hold the key; until then it stays, as a tombstone of the
-//! same number.
+//! same number. While a snapshot is open, nothing is forgotten that is newer than what was installed before it began; and a put
+//! has expired only if it had when the oldest snapshot was opened.
 //!
 //! # Failure
 //! A record that cannot be read fails the job, which leaves the segment alone.
@@ -31,11 +32,16 @@ impl Store {
         if !is_newest(core, record, address)? {
             return Ok(Fate::Drop);
         }
+        // Only now: what is the newest of its key, and history, is so to the snapshots that will be opened, too.
+        let horizon = core.snapshots.horizon(core.clock());
         let fate = core.read_at(address, |record, _| {
-            let is_over = record.expires_at_ms.is_some()
-                && ttl::is_expired(record.expires_at_ms, core.now_ms());
-            if !record.tombstone && !is_over {
+            if !record.tombstone && !ttl::is_expired(record.expires_at_ms, horizon.now_ms) {
                 return Ok(Fate::Keep);
+            }
+            if record.seq > horizon.seq {
+                // A version that a snapshot keeps would come back to another one.
+                self.older.keep_for_snapshots(address);
+                return Ok(Fate::Tombstone);
             }
             match self.older.hides_older(core, record, address, victims)? {
                 true => Ok(Fate::Tombstone),

@@ -7,6 +7,8 @@
 use std::collections::HashMap;
 use std::ops::ControlFlow;
 use std::path::Path;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex};
 
 use cortenkv_compaction::SegmentId;
@@ -19,6 +21,9 @@ use crate::error::Result;
 use crate::parts::directory::{self, KeyDirectory};
 use crate::record::{RecordRef, SeqNo};
 use crate::sync::lock;
+
+/// Among the segments that tombstones wait for it stands for the snapshots: no segment has this number.
+pub(super) const SNAPSHOTS: SegmentId = SegmentId::MAX;
 
 /// What is known of a segment that may hold older puts.
 #[derive(Debug, Clone, Copy)]
@@ -39,6 +44,8 @@ pub(super) struct OlderPuts {
     writing: Mutex<()>,
     /// Which segment keeps a tombstone from being forgotten, by its address.
     blockers: Mutex<HashMap<Address, SegmentId>>,
+    /// The highest number of a tombstone that stays because of a snapshot; 0 if there is none.
+    kept_seq: AtomicU64,
 }
 
 impl OlderPuts {
@@ -58,6 +65,24 @@ impl OlderPuts {
     pub(super) fn retire(&self, ids: &[SegmentId]) {
         let mut directories = lock(&self.directories);
         ids.iter().for_each(|id| drop(directories.remove(id)));
+    }
+
+    /// The tombstone at an address stays because of a snapshot.
+    pub(super) fn keep_for_snapshots(&self, address: Address) {
+        lock(&self.blockers).insert(address, SNAPSHOTS);
+    }
+
+    /// A tombstone that stays because of a snapshot has a place to wait in.
+    pub(super) fn note_kept(&self, seq: SeqNo) {
+        self.kept_seq.fetch_max(seq, Relaxed);
+    }
+
+    /// True once there were tombstones that stayed because of snapshots, and none of them does any more.
+    pub(super) fn may_retry(&self, horizon_seq: SeqNo) -> bool {
+        let kept_seq = self.kept_seq.load(Relaxed);
+        kept_seq != 0
+            && kept_seq <= horizon_seq
+            && self.kept_seq.compare_exchange(kept_seq, 0, Relaxed, Relaxed).is_ok()
     }
 
     /// The segment that keeps the tombstone at an address, if that was found.

@@ -13,14 +13,15 @@ use std::ops::ControlFlow;
 use std::sync::{Arc, Weak};
 
 use cortenkv_compaction::{
-    Fate, LivenessTable, Placed, Record, SegmentId, SegmentStats, SegmentStore, Stream, Totals,
+    Fate, LivenessTable, Origin, Placed, Record, SegmentId, SegmentStats, SegmentStore, Stream,
+    Totals,
 };
 use cortenkv_wal::bugs::{Bug, planted};
 use cortenkv_wal::{COMPACTED_ID_MIN, SegmentInfo, SegmentReader, Wal};
 
 use super::fate;
 use super::leaving::Leaving;
-use super::older::{OlderPuts, Source};
+use super::older::{OlderPuts, SNAPSHOTS, Source};
 use super::output::{Output, class_of, location_of};
 use crate::address::Address;
 use crate::catalog::SharedManifest;
@@ -61,7 +62,10 @@ impl Store {
     pub(super) fn reuse_slots(&self) {
         // While shards are copied for an image, a slot means one segment.
         if let Some(core) = self.core.upgrade().filter(|core| !core.images.is_copying()) {
-            self.leaving.reuse(&core.slots);
+            self.leaving.reuse(&core.slots, &core.snapshots);
+            if self.older.may_retry(core.snapshots.horizon(core.clock()).seq) {
+                self.liveness.retire(SNAPSHOTS);
+            }
         }
     }
 
@@ -73,7 +77,10 @@ impl Store {
     }
 
     pub(super) fn totals(&self) -> Totals {
-        self.liveness.totals()
+        let mut totals = self.liveness.totals();
+        totals.segments -=
+            usize::from(self.liveness.get(SNAPSHOTS, 0).is_some()).min(totals.segments);
+        totals
     }
 
     /// Leaves the segment that is being written if it holds garbage, and makes it a segment that can be compacted.
@@ -197,7 +204,8 @@ impl SegmentStore for Store {
         let core = self.core()?;
         self.reuse_slots();
         let (log, compacted) = self.look(&core)?;
-        let now_ms = core.now_ms();
+        // What has ended for some snapshots only is not worth a rewrite.
+        let now_ms = core.snapshots.horizon(core.clock()).now_ms;
         let numbers = |id| {
             let stats = self.liveness.get(id, now_ms);
             stats.unwrap_or_else(|| SegmentStats::new(id, 0, 0))
@@ -261,8 +269,10 @@ impl SegmentStore for Store {
 
     fn append(&self, output: &mut Output, record: &Record<'_>, fate: Fate) -> Result<Placed> {
         let core = self.core()?;
+        let mut seq = 0;
         let placed = core.read_at(Address::from(record.token), |found, _| {
             let mut copy = theirs(found);
+            seq = found.seq;
             if fate == Fate::Tombstone {
                 copy.kind = cortenkv_wal::RecordKind::Delete;
                 (copy.value, copy.expires_at_ms) = (&[], None);
@@ -273,7 +283,13 @@ impl SegmentStore for Store {
         })?;
         let placed: Placed = placed.unwrap_or_else(|| Err(gone()))?;
         if let Some(blocker) = self.older.take_blocker(Address::from(record.token)) {
+            if blocker == SNAPSHOTS {
+                self.liveness.segment(SNAPSHOTS, Origin::default());
+            }
             self.liveness.wait(output.id, blocker, placed.bytes);
+            if blocker == SNAPSHOTS {
+                self.older.note_kept(seq);
+            }
         }
         Ok(placed)
     }
@@ -340,13 +356,15 @@ impl SegmentStore for Store {
 
     fn retire(&self, victims: &[SegmentId]) -> Result<()> {
         let core = self.core()?;
-        self.leaving.empty(&core.slots, victims);
+        let bytes = |id: &SegmentId| self.liveness.get(*id, 0).map_or(0, |it| it.total_bytes);
+        self.leaving.empty(&core.slots, &core.snapshots, victims, bytes);
         self.remove(&core, victims)?;
         self.older.retire(victims);
         for id in victims {
             self.liveness.retire(*id);
         }
         core.images.end_moving(victims);
+        core.give_up_snapshots();
         Ok(())
     }
 }
