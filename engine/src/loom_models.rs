@@ -123,3 +123,183 @@ fn canary_early_end() {
 fn canary_nobody_asks() {
     whole_batches(1, 1, Defect::NobodyAsks);
 }
+
+/// A database of one key: a log that gives out numbers, an index, the gate, and the versions that were kept.
+///
+/// L12: a snapshot is registered between a writer's look and its install.
+mod snapshots {
+    use loom::sync::atomic::AtomicU64;
+    use loom::sync::atomic::Ordering::{Acquire, Release};
+    use loom::sync::{Arc, Mutex, RwLock};
+    use loom::thread;
+
+    use crate::record::SeqNo;
+    use crate::snapshot::word::{NewestWord, PENDING};
+
+    /// What is wrong with who opens, or with the writers.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    enum Defect {
+        None,
+        /// The number is chosen before the snapshot is announced.
+        LateAnnouncement,
+        /// The gate is not taken.
+        NoGate,
+        /// Nobody waits for what was appended before and is not installed yet.
+        NobodySettles,
+        /// A record that came too late to be installed is not kept.
+        StaleForgotten,
+    }
+
+    struct Toy {
+        gate: RwLock<()>,
+        last: Mutex<SeqNo>,
+        /// Relaxed and durable commits come into it by two ways, so not in their order.
+        index: Mutex<SeqNo>,
+        newest: NewestWord,
+        kept: Mutex<Vec<SeqNo>>,
+        /// The durable commit that was appended, and the one that was installed; 0 for none.
+        durable: AtomicU64,
+        settled: AtomicU64,
+        defect: Defect,
+    }
+
+    impl Toy {
+        fn append(&self) -> SeqNo {
+            let mut last = self.last.lock().unwrap();
+            *last += 1;
+            *last
+        }
+
+        fn keep(&self, seq: SeqNo) {
+            if seq != 0 && self.newest.covers(seq) {
+                self.kept.lock().unwrap().push(seq);
+            }
+        }
+
+        /// As the index does: looks, tells what is about to be replaced, and replaces that if it is there still.
+        fn install(&self, seq: SeqNo) {
+            loop {
+                let old = *self.index.lock().unwrap();
+                if old > seq {
+                    if self.defect != Defect::StaleForgotten {
+                        self.keep(seq);
+                    }
+                    return;
+                }
+                self.keep(old);
+                let mut now = self.index.lock().unwrap();
+                if *now == old {
+                    *now = seq;
+                    return;
+                }
+            }
+        }
+
+        /// Held from the append to the installation.
+        fn commit_relaxed(&self) {
+            let _shared = self.gate.read().unwrap();
+            self.install(self.append());
+        }
+
+        /// Held for the append; the leader installs later.
+        fn commit_durable(&self) {
+            let seq = {
+                let _shared = self.gate.read().unwrap();
+                let seq = self.append();
+                self.durable.store(seq, Release);
+                seq
+            };
+            self.install(seq);
+            self.settled.store(seq, Release);
+        }
+
+        /// The newest commit that is shown, when everything up to it is installed.
+        fn choose_seq(&self) -> SeqNo {
+            let alone = (self.defect != Defect::NoGate).then(|| self.gate.write().unwrap());
+            let (seq, durable) = (*self.last.lock().unwrap(), self.durable.load(Acquire));
+            drop(alone);
+            while self.defect != Defect::NobodySettles && self.settled.load(Acquire) != durable {
+                thread::yield_now();
+            }
+            seq
+        }
+
+        fn open(&self) -> SeqNo {
+            let early = (self.defect == Defect::LateAnnouncement).then(|| self.choose_seq());
+            self.newest.set(PENDING);
+            let seq = early.unwrap_or_else(|| self.choose_seq());
+            self.newest.set(seq);
+            seq
+        }
+
+        fn read_at(&self, seq: SeqNo) -> SeqNo {
+            let newest = *self.index.lock().unwrap();
+            if newest <= seq {
+                return newest;
+            }
+            let kept = self.kept.lock().unwrap();
+            kept.iter().copied().filter(|version| *version <= seq).max().unwrap_or(0)
+        }
+    }
+
+    /// Every commit writes the key, so a snapshot shows the commit of its own number, and shows it again.
+    fn model(has_durable: bool, defect: Defect) {
+        loom::model(move || {
+            let toy = Arc::new(Toy {
+                gate: RwLock::new(()),
+                last: Mutex::new(0),
+                index: Mutex::new(0),
+                newest: NewestWord::new(),
+                kept: Mutex::new(Vec::new()),
+                durable: AtomicU64::new(0),
+                settled: AtomicU64::new(0),
+                defect,
+            });
+            let writers = [has_durable, false].map(|is_durable| {
+                let toy = Arc::clone(&toy);
+                thread::spawn(move || match is_durable {
+                    true => toy.commit_durable(),
+                    false => toy.commit_relaxed(),
+                })
+            });
+            let seq = toy.open();
+            assert_eq!(toy.read_at(seq), seq, "another moment");
+            writers.into_iter().for_each(|writer| writer.join().unwrap());
+            assert_eq!(toy.read_at(seq), seq, "another moment, later");
+        });
+    }
+
+    #[test]
+    fn a_snapshot_beside_relaxed_commits_shows_its_moment() {
+        model(false, Defect::None);
+    }
+
+    #[test]
+    fn a_snapshot_beside_a_durable_commit_shows_its_moment() {
+        model(true, Defect::None);
+    }
+
+    #[test]
+    #[should_panic(expected = "another moment")]
+    fn canary_late_announcement() {
+        model(false, Defect::LateAnnouncement);
+    }
+
+    #[test]
+    #[should_panic(expected = "another moment")]
+    fn canary_no_gate() {
+        model(false, Defect::NoGate);
+    }
+
+    #[test]
+    #[should_panic(expected = "another moment")]
+    fn canary_nobody_settles() {
+        model(true, Defect::NobodySettles);
+    }
+
+    #[test]
+    #[should_panic(expected = "another moment")]
+    fn canary_stale_forgotten() {
+        model(true, Defect::StaleForgotten);
+    }
+}
