@@ -5,7 +5,6 @@
 //! `CORTEN_SNAPSHOT_ROUNDS` sets how many snapshots each checker opens. `CORTEN_BUG` plants a defect.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::time::Duration;
 
 use cortenkv::verify::FindingKind;
 use cortenkv::{Db, Durability, Snapshot};
@@ -50,7 +49,7 @@ fn write(db: &Db, writer: u64, durability: Option<Durability>, stop: &AtomicBool
         if from == to {
             continue;
         }
-        let amount = if count % 3 == 0 { balances[from] } else { balances[from] / 2 };
+        let amount = if count.is_multiple_of(3) { balances[from] } else { balances[from] / 2 };
         balances[from] -= amount;
         balances[to] += amount;
         let mut batch = db.batch();
@@ -119,7 +118,7 @@ fn run(db: &Db, durability: Option<Durability>) {
             while !stop.load(Relaxed) {
                 let seq = db.put("own", "x").unwrap();
                 acknowledged.store(seq, Relaxed);
-                std::thread::sleep(Duration::from_micros(50));
+                std::thread::yield_now();
             }
         });
         scope.spawn(|| {
@@ -127,7 +126,7 @@ fn run(db: &Db, durability: Option<Durability>) {
                 if db.stats().build.compaction && !db.stats().in_memory {
                     db.compact().unwrap();
                 }
-                std::thread::sleep(Duration::from_millis(1));
+                std::thread::yield_now();
             }
         });
         for _ in 0..CHECKERS {
