@@ -299,9 +299,8 @@ impl Core {
             Installed::Replaced { old, was } => {
                 self.slots.with(old, |mounted| mounted.liveness.dead(was));
                 self.images.note_dead(old, was);
-                let bytes = u64::from(was.bytes);
-                if !(forgets_tombstones && self.snapshots.keep_record(old, bytes)) {
-                    self.log.forget(|| self.slots.location(old));
+                if forgets_tombstones {
+                    self.forget_replaced(old, was);
                 }
             }
             Installed::Stale => {
@@ -318,6 +317,7 @@ impl Core {
 
     /// Takes out the entries of tombstones that have nothing left to hide, and their records. Not while their commit is
     /// under way: who finds nothing is not told to wait. One that hides a version of a snapshot stays as long as that.
+    #[inline(never)]
     fn forget(&self, tombstones: &[Offered<'_>]) {
         for (record, address) in tombstones {
             if self.snapshots.keep_tombstone(*address) {

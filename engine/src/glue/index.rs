@@ -24,7 +24,7 @@ use crate::parts::locate::Locate;
 use crate::parts::ordered::{KeyOrder, KeyWalk};
 use crate::range::{Direction, KeyRange};
 use crate::read_many::{BATCH_KEYS, Candidates};
-use crate::record::{KeyspaceId, Rank, RecordRef};
+use crate::record::{KeyspaceId, Rank, RecordRef, SeqNo};
 use crate::stats::IndexStats;
 
 pub(crate) use cortenkv_index::pin;
@@ -160,14 +160,19 @@ impl Index {
                 Installed::Replaced { old: address, was: locate.footprint_of(address) }
             }
             Outcome::Stale(newest) => {
-                self.order.mark_dead(address);
-                // A snapshot may be of a moment between the two.
-                if locate.core.snapshots.covers(record.seq) && newest.version.seq != record.seq {
-                    locate.core.keep_version(record.keyspace, record.key, record.seq, address);
-                }
+                self.came_too_late(record, address, newest.version.seq, locate.core);
                 Installed::Stale
             }
             Outcome::Present => Installed::Present,
+        }
+    }
+
+    /// A newer record is there: this one is dead, but a snapshot may be of a moment between the two.
+    #[cold]
+    fn came_too_late(&self, record: &RecordRef<'_>, address: Address, newest: SeqNo, core: &Core) {
+        self.order.mark_dead(address);
+        if core.snapshots.covers(record.seq) && newest != record.seq {
+            core.keep_version(record.keyspace, record.key, record.seq, address);
         }
     }
 

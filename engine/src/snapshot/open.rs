@@ -21,7 +21,7 @@ use crate::address::Address;
 use crate::core::Core;
 use crate::error::{Error, ErrorKind, Result};
 use crate::parts::bugs::{Bug, planted};
-use crate::record::{KeyspaceId, SeqNo};
+use crate::record::{Footprint, KeyspaceId, SeqNo};
 use crate::sync::lock;
 
 /// A snapshot that is open until this is dropped, or until it is given up.
@@ -66,6 +66,14 @@ impl Core {
         records.into_iter().for_each(|record| self.release_record(record));
         tombstones.into_iter().for_each(|tombstone| self.release_tombstone(tombstone));
         self.compaction.release_segments();
+    }
+
+    /// A record of a database in memory was replaced: it goes, unless a snapshot may show it.
+    #[inline(never)]
+    pub(crate) fn forget_replaced(&self, old: Address, was: Footprint) {
+        if !self.snapshots.keep_record(old, u64::from(was.bytes)) {
+            self.log.forget(|| self.slots.location(old));
+        }
     }
 
     /// A record is about to be replaced, or came too late, and a snapshot may have to show it.

@@ -132,9 +132,14 @@ impl Snapshots {
 
     /// Keeps a record of a database in memory that was replaced; false if nobody needs it.
     pub(crate) fn keep_record(&self, address: Address, bytes: u64) -> bool {
-        let is_kept = self.newest.is_set() && self.with_newest(|it| it.keep_record(address));
-        if is_kept {
-            self.retain(bytes);
+        if !self.newest.is_set() {
+            return false;
+        }
+        // Before it is kept: who releases it takes away what was added.
+        self.retain(bytes);
+        let is_kept = self.with_newest(|newest| newest.keep_record(address));
+        if !is_kept {
+            self.release(bytes);
         }
         is_kept
     }
