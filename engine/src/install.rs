@@ -18,7 +18,7 @@
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, OnceLock, Weak};
+use std::sync::{Arc, Mutex, OnceLock, RwLockReadGuard, Weak};
 
 use crate::address::Address;
 use crate::core::{Core, Installed};
@@ -26,7 +26,7 @@ use crate::error::Result;
 use crate::parts::Liveness;
 use crate::read_many::BATCH_KEYS;
 use crate::record::{Footprint, KeyspaceId, Rank, RecordRef, SeqNo};
-use crate::sync::lock;
+use crate::sync::{lock, read};
 
 /// A record on its way into the index, with its address.
 pub(crate) type Offered<'a> = (RecordRef<'a>, Address);
@@ -47,13 +47,17 @@ pub(crate) struct Installer {
 pub(crate) struct Installing<'a> {
     pub(crate) core: &'a Core,
     pub(crate) hash: Option<u64>,
+    /// Of a commit that installs itself: taken before the append, and given back when it is installed.
+    pub(crate) gate: Option<RwLockReadGuard<'a, ()>>,
 }
 
 impl Installing<'_> {
     /// As [`Installer::apply`].
     #[inline]
     pub(crate) fn apply<'r>(self, records: impl Iterator<Item = RecordRef<'r>>) {
-        self.core.install(records, self.hash);
+        let Installing { core, hash, gate } = self;
+        core.install(records, hash);
+        drop(gate);
     }
 }
 
@@ -101,6 +105,7 @@ impl Installer {
             Some(core) => {
                 // A database whose last handle is gone has no readers left to tell.
                 if let Some(core) = core.upgrade() {
+                    let _shared = read(&core.gate);
                     core.install(records, None);
                 }
             }

@@ -32,7 +32,8 @@
 //! # When not to use it
 //! - More keys than fit in memory: the index holds about 11 bytes for each, whatever its length, and key order some more.
 //! - Several processes that write: one process has the directory.
-//! - A consistent view over many reads: a scan is not a snapshot.
+//! - A consistent view over many reads that is to be told at once: a scan is not a snapshot, and a transaction is told at its
+//!   commit.
 
 #![forbid(unsafe_code)]
 
@@ -67,6 +68,7 @@ pub mod stats;
 pub mod storage_engine;
 mod sync;
 mod ticket;
+pub mod transaction;
 mod ttl;
 pub mod verify;
 mod write;
@@ -87,5 +89,6 @@ pub use segments::SegmentReport;
 pub use stats::{Build, CompactionReport, CompactionStats, OpenReport, PoolStats, Progress, Stats};
 pub use storage_engine::StorageEngine;
 pub use ticket::Ticket;
+pub use transaction::{Conflict, TransactOptions, Transaction};
 pub use verify::VerifyReport;
 pub use write::{COMMIT_BYTES_MAX, KEY_BYTES_MAX, RECORD_OVERHEAD_BYTES, VALUE_BYTES_MAX};

@@ -22,7 +22,7 @@ use crate::core::Core;
 use crate::error::Result;
 use crate::range::{Direction, KeyRange};
 use crate::read::Found;
-use crate::record::KeyspaceId;
+use crate::record::{KeyspaceId, SeqNo};
 use walk::Walk;
 
 /// An iterator over entries; made by `iter`, `range` and `prefix` of a keyspace.
@@ -55,6 +55,17 @@ impl Scan {
     pub(crate) fn new(core: Arc<Core>, keyspace: KeyspaceId, range: KeyRange) -> Self {
         let (front, back) = (Walk::new(Direction::Forward), Walk::new(Direction::Reverse));
         Scan { ends: Ends { core, keyspace, range, front, back, is_done: false } }
+    }
+
+    /// The next entry at an end, with the number of its commit and what `show` makes of it.
+    pub(crate) fn next_version<V>(
+        &mut self,
+        direction: Direction,
+        show: impl Fn(&Core, &Found<'_>) -> V,
+    ) -> Option<Result<(Bytes, SeqNo, V)>> {
+        let shown = |core: &Core, found: &Found<'_>| (found.record.seq, show(core, found));
+        let next = self.ends.next_live(direction, shown)?;
+        Some(next.map(|(key, (seq, value))| (key, seq, value)))
     }
 
     /// Yields keys only. Each is still looked at in the log, because it may have expired.

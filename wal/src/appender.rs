@@ -265,7 +265,8 @@ impl Appender {
     /// Where the commits begin that wait for a leader to install them; the end, where there are none.
     pub(crate) fn pending_from(&self) -> LogMark {
         let pending = self.installing.as_ref().or(self.uninstalled.as_ref());
-        let (segment, at) = pending.map_or((&self.segment, self.at), |(segment, at)| (segment, *at));
+        let (segment, at) =
+            pending.map_or((&self.segment, self.at), |(segment, at)| (segment, *at));
         LogMark { segment: Arc::clone(segment), at }
     }
 
