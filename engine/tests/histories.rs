@@ -75,6 +75,10 @@ impl History {
         let mut steps = Vec::new();
         for _ in 0..2 + random.below(4) {
             let key = random.below(KEYS.into()) as u8;
+            if random.percent(20) {
+                // Few cores: others come between only if they are let.
+                std::thread::yield_now();
+            }
             match random.below(10) {
                 0..5 => {
                     let found = t.get(db, [key]).unwrap().map(|value| decode(&value));
