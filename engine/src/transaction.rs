@@ -2,7 +2,7 @@
 //!
 //! # Layout
 //! `view` is what a transaction reads of the database, `reads` what it has read, `writes` what it will write, `scan` both
-//! merged in key order, `retry` the loop around all of it. The commit itself is `write/conditional.rs`.
+//! merged in key order, `conflict` how a refusal is told, `retry` the loop around all of it. The commit itself is `write/conditional.rs`.
 //!
 //! # Invariants
 //! - A transaction that commits has read what was there at its place in the log: every key that it read, found or not, and
@@ -13,6 +13,7 @@
 //! # Concurrency
 //! No lock is held between two calls. A transaction belongs to one thread at a time; its scans may go to others.
 
+mod conflict;
 mod reads;
 mod retry;
 mod scan;
@@ -32,11 +33,12 @@ use crate::error::{Error, Result};
 use crate::keyspace::Keyspace;
 use crate::options::Durability;
 use crate::range::KeyRange;
+use crate::read::Found;
 use crate::record::{KeyspaceId, SeqNo};
 use crate::sync::lock;
 use crate::ticket::Ticket;
 use crate::ttl;
-use crate::write::{Premise, Refused};
+pub use conflict::{Conflict, ConflictKind};
 use reads::Reads;
 pub use retry::TransactOptions;
 pub use scan::TransactionScan;
@@ -81,44 +83,6 @@ pub struct Transaction {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Savepoint(u64);
 
-/// Why a transaction was not committed: something that it had read was changed by another commit.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Conflict {
-    /// The keyspace in question.
-    pub keyspace: String,
-    /// The key that was put, deleted or changed.
-    pub key: Bytes,
-    /// How the transaction depends on it.
-    pub kind: ConflictKind,
-}
-
-/// How a transaction came to depend on a key.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum ConflictKind {
-    /// It read the key.
-    Key,
-    /// The key lies in a range that it walked.
-    Range,
-}
-
-impl fmt::Display for Conflict {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let how = match self.kind {
-            ConflictKind::Key => "was read and",
-            ConflictKind::Range => "in a range that was read",
-        };
-        let (key, keyspace) = (&self.key, &self.keyspace);
-        write!(
-            f,
-            "the key {key:?} of keyspace {keyspace:?} {how} was changed by another commit; try again"
-        )
-    }
-}
-
-impl std::error::Error for Conflict {}
-
 impl Db {
     /// Begins a transaction.
     pub fn transaction(&self) -> Transaction {
@@ -162,8 +126,7 @@ impl Transaction {
         }
         // A record is shown at most once; the type of the search does not say so.
         let mut f = Some(f);
-        let show =
-            |_: &Core, found: &crate::read::Found<'_>| f.take().map(|f| f(found.record.value));
+        let show = |_: &Core, found: &Found<'_>| f.take().map(|f| f(found.record.value));
         self.read(id, key, show).map(Option::flatten)
     }
 
@@ -336,7 +299,7 @@ impl Transaction {
         &self,
         keyspace: KeyspaceId,
         key: &[u8],
-        show: impl FnMut(&Core, &crate::read::Found<'_>) -> R,
+        show: impl FnMut(&Core, &Found<'_>) -> R,
     ) -> Result<Option<R>> {
         let found = self.view.get(keyspace, key, show)?;
         lock(&self.reads).note_key(keyspace, key, found.as_ref().map(|(seq, _)| *seq));
@@ -360,27 +323,6 @@ impl Transaction {
             false => Err(Error::invalid(
                 "the keyspace belongs to another database than the transaction; open one there",
             )),
-        }
-    }
-}
-
-impl Core {
-    /// Counts the end of a transaction, and says it in the words of users.
-    fn concluded(&self, outcome: Result<SeqNo, Refused>) -> Result<SeqNo, Conflict> {
-        match outcome {
-            Ok(seq) => {
-                self.counters.transactions.note_committed();
-                Ok(seq)
-            }
-            Err(Refused { by, keyspace, key, .. }) => {
-                let names = self.catalog.by_id();
-                let name = names.get(&keyspace).map(|name| name.to_string());
-                let kind = match by {
-                    Premise::Check(_) => ConflictKind::Key,
-                    Premise::Range(_) => ConflictKind::Range,
-                };
-                Err(Conflict { keyspace: name.unwrap_or_default(), key, kind })
-            }
         }
     }
 }
