@@ -73,7 +73,7 @@ fn a_condition_is_shown_every_record_behind_its_mark_once_and_in_order() {
                 wanted.push((wal.last_seq(), b"relaxed".to_vec()));
             }
         }
-        assert!(wal.stats().segments > 2 && wal.has_pending());
+        assert!((compression || wal.stats().segments > 2) && wal.has_pending());
         let mut shown = Shown { key: b"c59".to_vec(), ..Shown::default() };
         let last_seq = wal.last_seq();
         let refused =

@@ -236,7 +236,9 @@ impl World {
             };
             return match handed_in {
                 Ok(Some(seq)) => self.acknowledged(prefix, seq, durability),
-                Ok(None) => Err(self.lie("a put met a conflict with nothing")),
+                Ok(None) => {
+                    Err("a put met a conflict, though its key held what it expects".to_owned())
+                }
                 Err(error) => self.failed("a commit", &error, Some(prefix)),
             };
         }
