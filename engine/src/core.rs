@@ -4,13 +4,13 @@
 //! `write.rs` and `read.rs` hold the two paths through it, `install.rs` the way from the log into the index.
 //!
 //! # Concurrency
-//! Reads take no lock. Writers share the gate; a conditional commit has it alone.
+//! Reads take no lock. Whoever changes the index shares the gate meanwhile: with the gate alone nobody does.
 //!
 //! # Failure
 //! One latch: the first failure that leaves memory and disk apart refuses every later write. Reads go on.
 
-use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::{AcqRel, Acquire};
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{OnceLock, RwLock};
 
 use crate::address::{Address, Location};
@@ -35,6 +35,8 @@ pub(crate) struct Core {
     pub(crate) compaction: Compaction,
     pub(crate) images: Images,
     pub(crate) slots: SlotTable,
+    /// The last commit that the leader of a sync has installed; it has the gate meanwhile.
+    pub(crate) led_seq: AtomicU64,
     /// Batches that are on their way into the index.
     pub(crate) in_flight: InFlight,
     pub(crate) snapshots: Snapshots,
@@ -42,10 +44,10 @@ pub(crate) struct Core {
     pub(crate) options: Options,
     pub(crate) counters: Counters,
     pub(crate) report: OnceLock<OpenReport>,
-    /// Shared by commits until they are installed; exclusive for a conditional commit.
+    /// Shared by whoever changes the index of a database on disk: by commits that install themselves, from the append until
+    /// they have, by the leader of a sync for the time of a call, by compaction for a record. A commit that waits for its sync
+    /// does not have it.
     pub(crate) gate: RwLock<()>,
-    /// True when a ticket was given out for a commit that may not be installed yet.
-    pub(crate) unsettled: AtomicBool,
     closed: AtomicBool,
     pub(crate) latch: OnceLock<Error>,
     /// True once a record could not be read while its successor was installed: it may stand beside it in the index.
@@ -92,6 +94,7 @@ impl Core {
             compaction,
             images,
             slots: SlotTable::new(),
+            led_seq: AtomicU64::new(0),
             in_flight: InFlight::new(),
             snapshots: Snapshots::new(),
             catalog,
@@ -99,7 +102,6 @@ impl Core {
             counters: Counters::default(),
             report: OnceLock::new(),
             gate: RwLock::default(),
-            unsettled: AtomicBool::new(false),
             closed: AtomicBool::new(false),
             latch: OnceLock::new(),
             met_unreadable: AtomicBool::new(false),

@@ -1,32 +1,29 @@
 //! The handle of a database.
 //!
 //! # Layout
-//! A [`Db`] is the handle of its default keyspace plus what concerns the whole database; both reach the shared `Core`
+//! `operations` has those of the default keyspace.
+//!
+//! //! A [`Db`] is the handle of its default keyspace plus what concerns the whole database; both reach the shared `Core`
 //! through one [`Handle`], which closes the database when the last of them goes.
 
+mod operations;
+
 use std::fmt;
-use std::ops::{ControlFlow, RangeBounds};
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
-
-use bytes::Bytes;
 
 use crate::batch::Batch;
 use crate::catalog::{DEFAULT_KEYSPACE, DEFAULT_KEYSPACE_ID};
 use crate::config::Config;
 use crate::core::Core;
 use crate::error::Result;
-use crate::keyspace::{CasConflict, Keyspace};
+use crate::keyspace::Keyspace;
 use crate::log::Log;
 use crate::open::Builder;
-use crate::options::PutOptions;
 use crate::parts;
-use crate::pinned::PinnedValue;
-use crate::read::Entry;
 use crate::record::SeqNo;
-use crate::scan::{Keys, Scan};
 use crate::stats::{OpenReport, Stats};
+use crate::ticket::Ticket;
 
 /// An open database, which is also the handle of its keyspace "default".
 ///
@@ -112,6 +109,10 @@ impl Db {
         &self.default.handle.core
     }
 
+    pub(crate) fn handle(&self) -> &Arc<Handle> {
+        &self.default.handle
+    }
+
     /// What opening found and did.
     pub fn open_report(&self) -> OpenReport {
         self.core().report.get().cloned().unwrap_or_default()
@@ -169,6 +170,31 @@ impl Db {
         self.core().sync()
     }
 
+    /// As [`Db::sync`], without blocking: the ticket shares a sync with whatever else waits for one.
+    ///
+    /// ```
+    /// # let db = cortenkv::Db::open_in_memory()?;
+    /// let seq = db.put(b"k", b"v")?;
+    /// assert!(db.sync_async()?.wait()? >= seq); // or `.await`
+    /// # Ok::<(), cortenkv::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// `Closed`, and `Busy` when too many tickets are pending. What fails later is the answer of the ticket.
+    pub fn sync_async(&self) -> Result<Ticket<SeqNo>> {
+        let core = self.core();
+        core.check_writable()?;
+        core.log.sync_async().inspect_err(|error| core.note_failure(error))
+    }
+
+    /// As [`Db::flush`], without blocking.
+    ///
+    /// # Errors
+    /// As [`Db::sync_async`].
+    pub fn flush_async(&self) -> Result<Ticket<SeqNo>> {
+        self.sync_async()
+    }
+
     /// Brings everything that was acknowledged out of the process and makes it durable.
     ///
     /// # Errors
@@ -215,159 +241,11 @@ impl Db {
             pinned_bytes: core.counters.pinned_bytes.load(Relaxed),
             log: core.log.stats(),
             snapshots: core.snapshot_stats(),
+            transactions: core.counters.transactions.stats(),
             compaction: core.compaction.stats(),
             pool: core.compaction.pool_stats(),
             open: self.open_report(),
         }
-    }
-}
-
-/// The operations of the keyspace "default"; see [`Keyspace`] for what each promises.
-impl Db {
-    /// See [`Keyspace::put`].
-    pub fn put(&self, key: impl AsRef<[u8]>, value: impl AsRef<[u8]>) -> Result<SeqNo> {
-        self.default.put(key, value)
-    }
-
-    /// See [`Keyspace::put_with`].
-    pub fn put_with(
-        &self,
-        key: impl AsRef<[u8]>,
-        value: impl AsRef<[u8]>,
-        options: PutOptions,
-    ) -> Result<SeqNo> {
-        self.default.put_with(key, value, options)
-    }
-
-    /// See [`Keyspace::put_batch`].
-    pub fn put_batch<K: AsRef<[u8]>, V: AsRef<[u8]>>(
-        &self,
-        items: impl IntoIterator<Item = (K, V, Option<Duration>)>,
-    ) -> Result<SeqNo> {
-        self.default.put_batch(items)
-    }
-
-    /// See [`Keyspace::delete`].
-    pub fn delete(&self, key: impl AsRef<[u8]>) -> Result<SeqNo> {
-        self.default.delete(key)
-    }
-
-    /// See [`Keyspace::get`].
-    pub fn get(&self, key: impl AsRef<[u8]>) -> Result<Option<Bytes>> {
-        self.default.get(key)
-    }
-
-    /// See [`Keyspace::get_with`].
-    pub fn get_with<R>(
-        &self,
-        key: impl AsRef<[u8]>,
-        f: impl FnOnce(&[u8]) -> R,
-    ) -> Result<Option<R>> {
-        self.default.get_with(key, f)
-    }
-
-    /// See [`Keyspace::get_pinned`].
-    pub fn get_pinned(&self, key: impl AsRef<[u8]>) -> Result<Option<PinnedValue>> {
-        self.default.get_pinned(key)
-    }
-
-    /// See [`Keyspace::get_entry`].
-    pub fn get_entry(&self, key: impl AsRef<[u8]>) -> Result<Option<Entry>> {
-        self.default.get_entry(key)
-    }
-
-    /// See [`Keyspace::contains_key`].
-    pub fn contains_key(&self, key: impl AsRef<[u8]>) -> Result<bool> {
-        self.default.contains_key(key)
-    }
-
-    /// See [`Keyspace::multi_get`].
-    pub fn multi_get<K: AsRef<[u8]>>(
-        &self,
-        keys: impl IntoIterator<Item = K>,
-    ) -> Result<Vec<Option<Bytes>>> {
-        self.default.multi_get(keys)
-    }
-
-    /// See [`Keyspace::multi_get_with`].
-    pub fn multi_get_with<K: AsRef<[u8]>>(
-        &self,
-        keys: impl IntoIterator<Item = K>,
-        f: impl FnMut(usize, Option<&[u8]>),
-    ) -> Result<()> {
-        self.default.multi_get_with(keys, f)
-    }
-
-    /// See [`Keyspace::compare_and_swap`].
-    pub fn compare_and_swap(
-        &self,
-        key: impl AsRef<[u8]>,
-        expected: Option<&[u8]>,
-        new: Option<&[u8]>,
-    ) -> Result<Result<(), CasConflict>> {
-        self.default.compare_and_swap(key, expected, new)
-    }
-
-    /// See [`Keyspace::put_if_absent`].
-    pub fn put_if_absent(&self, key: impl AsRef<[u8]>, value: impl AsRef<[u8]>) -> Result<bool> {
-        self.default.put_if_absent(key, value)
-    }
-
-    /// See [`Keyspace::iter`].
-    pub fn iter(&self) -> Scan {
-        self.default.iter()
-    }
-
-    /// See [`Keyspace::range`].
-    pub fn range<K: AsRef<[u8]>>(&self, range: impl RangeBounds<K>) -> Scan {
-        self.default.range(range)
-    }
-
-    /// See [`Keyspace::prefix`].
-    pub fn prefix(&self, prefix: impl AsRef<[u8]>) -> Scan {
-        self.default.prefix(prefix)
-    }
-
-    /// See [`Keyspace::scan_with`].
-    pub fn scan_with<K: AsRef<[u8]>, B>(
-        &self,
-        range: impl RangeBounds<K>,
-        f: impl FnMut(&[u8], &[u8]) -> ControlFlow<B>,
-    ) -> Result<ControlFlow<B>> {
-        self.default.scan_with(range, f)
-    }
-
-    /// See [`Keyspace::scan_with_rev`].
-    pub fn scan_with_rev<K: AsRef<[u8]>, B>(
-        &self,
-        range: impl RangeBounds<K>,
-        f: impl FnMut(&[u8], &[u8]) -> ControlFlow<B>,
-    ) -> Result<ControlFlow<B>> {
-        self.default.scan_with_rev(range, f)
-    }
-
-    /// See [`Keyspace::scan_prefix_with`].
-    pub fn scan_prefix_with<B>(
-        &self,
-        prefix: impl AsRef<[u8]>,
-        f: impl FnMut(&[u8], &[u8]) -> ControlFlow<B>,
-    ) -> Result<ControlFlow<B>> {
-        self.default.scan_prefix_with(prefix, f)
-    }
-
-    /// See [`Keyspace::keys`].
-    pub fn keys(&self) -> Keys {
-        self.default.keys()
-    }
-
-    /// See [`Keyspace::first_key_value`].
-    pub fn first_key_value(&self) -> Result<Option<(Bytes, Bytes)>> {
-        self.default.first_key_value()
-    }
-
-    /// See [`Keyspace::last_key_value`].
-    pub fn last_key_value(&self) -> Result<Option<(Bytes, Bytes)>> {
-        self.default.last_key_value()
     }
 }
 

@@ -64,6 +64,8 @@ pub enum ErrorKind {
     Unavailable,
     /// The files need a newer version, or the build lacks the part that was asked for.
     Unsupported,
+    /// Other writes came between in each of the attempts that were allowed; try again later.
+    Conflict,
 }
 
 impl ErrorKind {
@@ -82,6 +84,7 @@ impl ErrorKind {
             ErrorKind::Timeout => 10,
             ErrorKind::Unavailable => 11,
             ErrorKind::Unsupported => 12,
+            ErrorKind::Conflict => 13,
         }
     }
 }
@@ -201,7 +204,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_kind_has_its_own_code_from_1_to_12() {
+    fn every_kind_has_its_own_code_from_1_to_13() {
         let corruption = ErrorKind::Corruption {
             file: PathBuf::new(),
             offset: 0,
@@ -221,9 +224,10 @@ mod tests {
             ErrorKind::Timeout,
             ErrorKind::Unavailable,
             ErrorKind::Unsupported,
+            ErrorKind::Conflict,
         ];
         let codes: Vec<u32> = kinds.iter().map(ErrorKind::code).collect();
-        assert_eq!(codes, (1..=12).collect::<Vec<u32>>());
+        assert_eq!(codes, (1..=13).collect::<Vec<u32>>());
     }
 
     #[test]

@@ -19,7 +19,7 @@
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::{Arc, Mutex, OnceLock, Weak};
+use std::sync::{Arc, Mutex, OnceLock, RwLockReadGuard, Weak};
 
 use crate::address::Address;
 use crate::core::{Core, Installed};
@@ -27,7 +27,7 @@ use crate::error::Result;
 use crate::parts::Liveness;
 use crate::read_many::BATCH_KEYS;
 use crate::record::{Footprint, KeyspaceId, Rank, RecordRef, SeqNo};
-use crate::sync::lock;
+use crate::sync::{lock, read};
 
 /// A record on its way into the index, with its address.
 pub(crate) type Offered<'a> = (RecordRef<'a>, Address);
@@ -48,13 +48,17 @@ pub(crate) struct Installer {
 pub(crate) struct Installing<'a> {
     pub(crate) core: &'a Core,
     pub(crate) hash: Option<u64>,
+    /// Of a commit that installs itself: taken before the append, and given back when it is installed.
+    pub(crate) gate: Option<RwLockReadGuard<'a, ()>>,
 }
 
 impl Installing<'_> {
     /// As [`Installer::apply`].
     #[inline]
     pub(crate) fn apply<'r>(self, records: impl Iterator<Item = RecordRef<'r>>) {
-        self.core.install(records, self.hash);
+        let Installing { core, hash, gate } = self;
+        core.install(records, hash);
+        drop(gate);
     }
 }
 
@@ -102,7 +106,11 @@ impl Installer {
             Some(core) => {
                 // A database whose last handle is gone has no readers left to tell.
                 if let Some(core) = core.upgrade() {
-                    core.install(records, None);
+                    let _shared = read(&core.gate);
+                    let mut last = None;
+                    core.install(records.inspect(|record| last = Some(record.seq)), None);
+                    // ORDERING: whoever reads it has the gate alone.
+                    last.into_iter().for_each(|seq| core.led_seq.store(seq, Relaxed));
                 }
             }
             None => match self.tail.get() {

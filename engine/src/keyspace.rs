@@ -1,7 +1,12 @@
 //! The handle of a keyspace: every operation on keys and values.
 //!
+//! # Layout
+//! `conditional` has the writes that depend on what a key holds.
+//!
 //! # Concurrency
 //! Handles are cheap clones, `Send + Sync + 'static`. Every operation is atomic by itself and may run beside any other.
+
+mod conditional;
 
 use std::fmt;
 use std::ops::{ControlFlow, RangeBounds};
@@ -20,7 +25,8 @@ use crate::read::{Entry, Found};
 use crate::record::{Change, KeyspaceId, SeqNo, Write};
 use crate::scan::{Keys, Scan};
 use crate::ttl;
-use crate::write::{Check, Expected};
+
+pub use conditional::CasConflict;
 
 /// A named set of keys within a database; made by [`Db::keyspace`](crate::Db::keyspace).
 ///
@@ -38,19 +44,6 @@ pub struct Keyspace {
     id: KeyspaceId,
     name: Arc<str>,
 }
-
-/// Why [`Keyspace::compare_and_swap`] did not write: the key holds something else.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct CasConflict;
-
-impl fmt::Display for CasConflict {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the key does not hold the expected value; read it again and decide anew")
-    }
-}
-
-impl std::error::Error for CasConflict {}
 
 impl Keyspace {
     pub(crate) fn new(handle: Arc<Handle>, id: KeyspaceId, name: Arc<str>) -> Self {
@@ -237,44 +230,6 @@ impl Keyspace {
     ) -> Result<()> {
         let show = |n, found: Option<Found<'_>>| f(n, found.map(|found| found.record.value));
         self.handle.core.get_many(self.id, keys, show)
-    }
-
-    /// Writes `new` (`None` = deletes) if the key holds `expected` (`None` = nothing), both at one moment.
-    ///
-    /// Conditional writes of a database run one after the other, each through its own sync.
-    ///
-    /// ```
-    /// # let db = cortenkv::Db::open_in_memory()?;
-    /// assert!(db.compare_and_swap(b"k", None, Some(b"1"))?.is_ok());
-    /// assert!(db.compare_and_swap(b"k", None, Some(b"2"))?.is_err());
-    /// # Ok::<(), cortenkv::Error>(())
-    /// ```
-    ///
-    /// # Errors
-    /// As [`Keyspace::put`] and [`Keyspace::get`]. A conflict is not an error: it is the inner result.
-    pub fn compare_and_swap(
-        &self,
-        key: impl AsRef<[u8]>,
-        expected: Option<&[u8]>,
-        new: Option<&[u8]>,
-    ) -> Result<Result<(), CasConflict>> {
-        let key = key.as_ref();
-        let change = match new {
-            Some(value) => Change::Put { value, expires_at_ms: None },
-            None => Change::Delete,
-        };
-        let expected = expected.map_or(Expected::Absent, Expected::Value);
-        let checks = [Check { keyspace: self.id, key, expected }];
-        let outcome = self.handle.core.commit_if(&[self.write(key, change)], &checks, None)?;
-        Ok(outcome.map(|_| ()).map_err(|_| CasConflict))
-    }
-
-    /// Sets the value of a key that has none; false, and nothing written, if it has one.
-    ///
-    /// # Errors
-    /// As [`Keyspace::compare_and_swap`].
-    pub fn put_if_absent(&self, key: impl AsRef<[u8]>, value: impl AsRef<[u8]>) -> Result<bool> {
-        self.compare_and_swap(key, None, Some(value.as_ref())).map(|outcome| outcome.is_ok())
     }
 
     /// All entries in key order. `.rev()` walks backwards, [`Scan::keys`] leaves the values out.

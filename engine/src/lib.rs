@@ -67,6 +67,7 @@ pub mod stats;
 pub mod storage_engine;
 mod sync;
 mod ticket;
+pub mod transaction;
 mod ttl;
 pub mod verify;
 mod write;
@@ -90,5 +91,6 @@ pub use stats::{
 };
 pub use storage_engine::StorageEngine;
 pub use ticket::Ticket;
+pub use transaction::{Conflict, TransactOptions, Transaction};
 pub use verify::VerifyReport;
 pub use write::{COMMIT_BYTES_MAX, KEY_BYTES_MAX, RECORD_OVERHEAD_BYTES, VALUE_BYTES_MAX};

@@ -14,20 +14,45 @@ use std::sync::Arc;
 
 use crate::address::Location;
 use crate::catalog::SharedManifest;
+use crate::core::Core;
 use crate::error::Result;
 use crate::install::Installing;
 use crate::memory_log::MemoryLog;
 use crate::options::Durability;
-use crate::parts::{DurableLog, DurableSegment, Loaded, OnDisk};
+use crate::parts::{DurableLog, DurableMark, DurableSegment, Loaded, OnDisk};
 use crate::pinned::Source;
 use crate::record::{KeyspaceId, RecordRef, SeqNo, Write};
 use crate::stats::{LogStats, OpenReport};
 use crate::ticket::Ticket;
+use crate::write::Premises;
 
 /// A log of either kind.
 pub(crate) enum Log {
     Memory(MemoryLog),
     Durable(DurableLog),
+}
+
+/// A place in the log before which everything is in the index; there is none in memory, where nothing is anywhere else.
+pub(crate) struct Mark(Option<DurableMark>);
+
+/// How a conditional append ended.
+pub(crate) enum Attempt<T> {
+    /// It is in the log.
+    Appended(T),
+    /// A premise does not hold; nothing was appended.
+    Refused,
+    /// It cannot be told any more; nothing was appended.
+    Outdated,
+}
+
+impl<T> Attempt<T> {
+    pub(crate) fn map<U>(self, form: impl FnOnce(T) -> U) -> Attempt<U> {
+        match self {
+            Attempt::Appended(appended) => Attempt::Appended(form(appended)),
+            Attempt::Refused => Attempt::Refused,
+            Attempt::Outdated => Attempt::Outdated,
+        }
+    }
 }
 
 /// A segment as readers have it: on disk with everything that reading it takes.
@@ -96,14 +121,112 @@ impl Log {
         &self,
         writes: &[Write<'_>],
         durability: Durability,
+        installing: Installing<'_>,
     ) -> Result<Ticket<SeqNo>> {
-        either!(self, log => log.append_async(writes, durability))
+        match self {
+            Log::Memory(log) => log.append(writes, installing).map(|seq| Ticket::ready(Ok(seq))),
+            Log::Durable(log) => log.append_async(writes, durability, installing),
+        }
+    }
+
+    /// Where the records begin that the index may not have. The caller has the gate alone.
+    pub(crate) fn mark(&self) -> Mark {
+        match self {
+            Log::Memory(_) => Mark(None),
+            Log::Durable(log) => Mark(Some(log.mark())),
+        }
+    }
+
+    /// Appends one commit if the premises hold at that moment, and returns once it is installed and as durable as asked. On disk
+    /// they were looked up behind the mark.
+    pub(crate) fn append_if(
+        &self,
+        writes: &[Write<'_>],
+        durability: Durability,
+        mark: &Mark,
+        premises: &mut Premises<'_>,
+        core: &Arc<Core>,
+    ) -> Result<Attempt<SeqNo>> {
+        let installing = core.installing(None, durability);
+        match (self, &mark.0) {
+            (Log::Durable(log), Some(mark)) => {
+                log.append_if(writes, durability, mark, premises, installing)
+            }
+            (Log::Durable(_), None) => Ok(Attempt::Outdated),
+            (Log::Memory(log), _) => log.append_if(writes, installing, || {
+                premises.look_up(core)?;
+                Ok(premises.hold())
+            }),
+        }
+    }
+
+    /// As [`Log::append_if`]; the ticket resolves when that would return.
+    pub(crate) fn append_if_async(
+        &self,
+        writes: &[Write<'_>],
+        durability: Durability,
+        mark: &Mark,
+        premises: &mut Premises<'_>,
+        core: &Arc<Core>,
+    ) -> Result<Attempt<Ticket<SeqNo>>> {
+        match (self, &mark.0) {
+            (Log::Durable(log), Some(mark)) => {
+                let installing = core.installing(None, durability);
+                log.append_if_async(writes, durability, mark, premises, installing)
+            }
+            _ => {
+                let attempt = self.append_if(writes, durability, mark, premises, core)?;
+                Ok(attempt.map(|seq| Ticket::ready(Ok(seq))))
+            }
+        }
+    }
+
+    /// Waits until a commit that is in the log is durable and installed.
+    pub(crate) fn wait_durable(&self, seq: SeqNo) -> Result<()> {
+        match self {
+            Log::Memory(_) => Ok(()),
+            Log::Durable(log) => log.wait_durable(seq),
+        }
+    }
+
+    /// As [`Log::wait_durable`], by a ticket.
+    pub(crate) fn durable_async(&self, seq: SeqNo) -> Result<Ticket<SeqNo>> {
+        match self {
+            Log::Memory(_) => Ok(Ticket::ready(Ok(seq))),
+            Log::Durable(log) => log.durable_async(seq),
+        }
+    }
+
+    /// The number up to which every commit is in the index, and none above it, if there is one now; `led` is the last that a
+    /// leader has installed. The caller has the gate alone.
+    pub(crate) fn settled_seq(&self, led: SeqNo) -> Option<SeqNo> {
+        match self {
+            // A commit that is under way has not taken the gate.
+            Log::Memory(_) => None,
+            Log::Durable(log) => log.settled_seq(led),
+        }
+    }
+
+    /// Installs what waits for a sync; on disk a commit that installs itself may still be at it.
+    pub(crate) fn install_pending(&self) -> Result<()> {
+        match self {
+            Log::Memory(log) => log.sync().map(drop),
+            Log::Durable(log) => log.install_pending(),
+        }
     }
 
     /// Makes everything appended so far durable, and installs what waits for that; a relaxed commit is installed by the thread
     /// that appends it.
     pub(crate) fn sync(&self) -> Result<SeqNo> {
         either!(self, log => log.sync())
+    }
+
+    /// As [`Log::sync`], by a ticket.
+    pub(crate) fn sync_async(&self) -> Result<Ticket<SeqNo>> {
+        match self {
+            Log::Memory(log) => Ok(Ticket::ready(log.sync())),
+            Log::Durable(log) => log.sync_async(),
+        }
     }
 
     /// A segment for the slot table.

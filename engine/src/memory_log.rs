@@ -13,19 +13,18 @@
 use std::collections::HashMap;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Acquire, Release};
-use std::sync::{Arc, Mutex, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, RwLock};
 
 use bytes::Bytes;
 
 use crate::address::Location;
 use crate::error::{ClosedReason, Error, Result};
-use crate::install::{Installer, Installing};
-use crate::options::Durability;
+use crate::install::Installing;
+use crate::log::Attempt;
 use crate::pinned::Source;
 use crate::record::{Change, KeyspaceId, RecordRef, SeqNo, Write};
 use crate::stats::LogStats;
 use crate::sync::{self, lock};
-use crate::ticket::Ticket;
 
 const UNIT_BYTES: u32 = 8;
 /// LIMIT: 2^23 records a segment and 2^16 segments: an in-memory database takes 2^39 writes in its life.
@@ -38,7 +37,6 @@ pub(crate) struct MemoryLog {
     tail: Mutex<Tail>,
     shards: Box<[RwLock<Shard>]>,
     last_seq: AtomicU64,
-    installer: Arc<Installer>,
 }
 
 type Shard = HashMap<Location, Arc<Stored>>;
@@ -77,7 +75,7 @@ impl Stored {
 }
 
 impl MemoryLog {
-    pub(crate) fn new(installer: Arc<Installer>) -> Self {
+    pub(crate) fn new() -> Self {
         let tail = Tail {
             next: Location { segment: 1, offset: 0 },
             closed: false,
@@ -89,16 +87,33 @@ impl MemoryLog {
             tail: Mutex::new(tail),
             shards: (0..SHARDS).map(|_| RwLock::default()).collect(),
             last_seq: AtomicU64::new(0),
-            installer,
         }
     }
 
     pub(crate) fn append(&self, writes: &[Write<'_>], installing: Installing<'_>) -> Result<SeqNo> {
-        self.commit(writes, Some(installing))
+        self.commit(lock(&self.tail), writes, installing)
     }
 
-    fn commit(&self, writes: &[Write<'_>], installing: Option<Installing<'_>>) -> Result<SeqNo> {
-        let mut tail = lock(&self.tail);
+    /// Appends if `holds` says so; no other commit comes between.
+    pub(crate) fn append_if(
+        &self,
+        writes: &[Write<'_>],
+        installing: Installing<'_>,
+        holds: impl FnOnce() -> Result<bool>,
+    ) -> Result<Attempt<SeqNo>> {
+        let tail = lock(&self.tail);
+        match holds()? {
+            true => self.commit(tail, writes, installing).map(Attempt::Appended),
+            false => Ok(Attempt::Refused),
+        }
+    }
+
+    fn commit(
+        &self,
+        mut tail: MutexGuard<'_, Tail>,
+        writes: &[Write<'_>],
+        installing: Installing<'_>,
+    ) -> Result<SeqNo> {
         if tail.closed {
             return Err(Error::closed(ClosedReason::Clean));
         }
@@ -116,20 +131,8 @@ impl MemoryLog {
         // ORDERING: pairs with the acquire load in `last_seq`; whoever sees the number sees the records of the commit.
         self.last_seq.store(seq, Release);
         let shown = |(&at, write)| show(at, seq, in_batch, write);
-        let records = locations.iter().zip(writes).map(shown);
-        match installing {
-            Some(installing) => installing.apply(records),
-            None => self.installer.apply(records),
-        }
+        installing.apply(locations.iter().zip(writes).map(shown));
         Ok(seq)
-    }
-
-    pub(crate) fn append_async(
-        &self,
-        writes: &[Write<'_>],
-        _: Durability,
-    ) -> Result<Ticket<SeqNo>> {
-        self.commit(writes, None).map(|seq| Ticket::ready(Ok(seq)))
     }
 
     pub(crate) fn sync(&self) -> Result<SeqNo> {

@@ -125,7 +125,7 @@ pub mod conformance;
 
 pub(crate) use clock::{Clock, SystemClock};
 pub(crate) use compaction::{Compaction, Liveness, SegmentLiveness, WorkerPool, check_compaction};
-pub(crate) use durable::{DurableLog, Manifest, Platform, open_durable};
+pub(crate) use durable::{DurableLog, DurableMark, Manifest, Platform, open_durable};
 #[cfg_attr(
     not(feature = "wal"),
     expect(unused_imports, reason = "only a log on disk has images")

@@ -22,7 +22,7 @@ use crate::core::Core;
 use crate::error::{Error, Result};
 use crate::range::{Direction, KeyRange};
 use crate::read::Found;
-use crate::record::KeyspaceId;
+use crate::record::{KeyspaceId, SeqNo};
 use crate::snapshot::OpenSnapshot;
 use walk::Walk;
 
@@ -73,6 +73,17 @@ impl Scan {
         let mut scan = Scan::new(Arc::clone(at.core()), keyspace, range);
         (scan.ends.at, scan.ends.refused) = (Some(at), refused);
         scan
+    }
+
+    /// The next entry at an end, with the number of its commit and what `show` makes of it.
+    pub(crate) fn next_version<V>(
+        &mut self,
+        direction: Direction,
+        show: impl Fn(&Core, &Found<'_>) -> V,
+    ) -> Option<Result<(Bytes, SeqNo, V)>> {
+        let shown = |core: &Core, found: &Found<'_>| (found.record.seq, show(core, found));
+        let next = self.ends.next_live(direction, shown)?;
+        Some(next.map(|(key, (seq, value))| (key, seq, value)))
     }
 
     /// Yields keys only. Each is still looked at in the log, because it may have expired.

@@ -86,7 +86,8 @@ impl Db {
     /// The database as it is now, for as many reads as it takes: see [`Snapshot`]. It shows every commit that was
     /// acknowledged before this call.
     ///
-    /// Commits that are under way are waited for, and new ones wait meanwhile; from then on nobody waits for the snapshot.
+    /// Nobody waits for a snapshot that is open. Opening one keeps commits from being installed for a moment; it waits for no
+    /// sync, unless modes of durability are mixed.
     ///
     /// ```
     /// # let db = cortenkv::Db::open_in_memory()?;

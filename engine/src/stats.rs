@@ -7,6 +7,11 @@ use std::sync::atomic::Ordering::Relaxed;
 use crate::core::Installed;
 use crate::record::SeqNo;
 
+mod transactions;
+
+pub(crate) use transactions::TransactionCounters;
+pub use transactions::TransactionStats;
+
 /// Which parts this build has; the others have stand-ins, or answer `Unsupported`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
@@ -58,6 +63,8 @@ pub struct Stats {
     pub log: LogStats,
     /// Snapshots, and what they cost.
     pub snapshots: SnapshotStats,
+    /// Transactions and conditional writes.
+    pub transactions: TransactionStats,
     /// Compaction.
     pub compaction: CompactionStats,
     /// The workers, which other databases may share.
@@ -323,6 +330,7 @@ pub struct Progress {
 pub(crate) struct Counters {
     pub(crate) keys: AtomicU64,
     pub(crate) tombstones: AtomicU64,
+    pub(crate) transactions: TransactionCounters,
     /// Shared with the pinned values, which may outlive the database.
     pub(crate) pinned_bytes: Arc<AtomicU64>,
 }

@@ -22,7 +22,7 @@ use crate::record::{Change, SeqNo, Write};
 use crate::scan::Scan;
 use crate::ticket::Ticket;
 use crate::ttl;
-use crate::write::{Check, Expected, VALUE_BYTES_MAX};
+use crate::write::{Check, Expected, Premise, Premises, VALUE_BYTES_MAX};
 
 /// A keyspace of an engine, from [`StorageEngine::keyspace`]. Means nothing to another engine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -208,7 +208,7 @@ impl StorageEngine for Db {
             ordered: self.core().options.is_ordered(),
             atomic_batch: AtomicScope::Global,
             snapshot: false,
-            transaction: false,
+            transaction: true,
             ttl: true,
             cas: true,
             durable_ack: matches!(self.core().log, Log::Durable(_)),
@@ -256,7 +256,7 @@ impl StorageEngine for Db {
     }
 
     fn sync(&self) -> Ticket<SeqNo> {
-        Ticket::ready(Db::sync(self))
+        self.sync_async().unwrap_or_else(|error| Ticket::ready(Err(error)))
     }
 
     fn close(&self) -> Ticket<()> {
@@ -269,7 +269,7 @@ fn versioned(core: &Core, keyspace: KeyspaceId, key: &[u8]) -> Result<Option<Ver
     Ok(entry.map(|entry| Versioned { value: entry.value, seq: entry.seq }))
 }
 
-fn write(core: &Core, batch: &WriteBatch) -> Result<Ticket<WriteOutcome>> {
+fn write(core: &Arc<Core>, batch: &WriteBatch) -> Result<Ticket<WriteOutcome>> {
     let now_ms = core.now_ms();
     let writes = batch.operations.iter().map(|operation| match operation {
         Operation::Put { keyspace, key, value, ttl } => {
@@ -291,12 +291,12 @@ fn write(core: &Core, batch: &WriteBatch) -> Result<Ticket<WriteOutcome>> {
         let ticket = core.commit_async(&writes, batch.durability)?;
         return Ok(ticket.map(WriteOutcome::Committed));
     }
-    let checks: Vec<Check<'_>> = batch.preconditions.iter().map(check).collect();
-    let outcome = core.commit_if(&writes, &checks, batch.durability)?;
-    Ok(Ticket::ready(Ok(match outcome {
+    let premises = Premises::new(batch.preconditions.iter().map(check), &[], now_ms);
+    let ticket = core.commit_if_async(&writes, premises, batch.durability)?;
+    Ok(ticket.map(|outcome| match outcome.map_err(|refused| refused.by) {
         Ok(seq) => WriteOutcome::Committed(seq),
-        Err(failed) => WriteOutcome::Conflict(failed.0),
-    })))
+        Err(Premise::Check(n) | Premise::Range(n)) => WriteOutcome::Conflict(n),
+    }))
 }
 
 fn check(precondition: &Precondition) -> Check<'_> {

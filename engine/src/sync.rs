@@ -40,6 +40,15 @@ pub(crate) fn wait_for<'a, T>(
     }
 }
 
+/// Lets time pass in this thread.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "this is the seam: the one place of the engine that makes a caller sleep"
+)]
+pub(crate) fn sleep(time: Duration) {
+    std::thread::sleep(time);
+}
+
 /// Starts a named thread.
 #[expect(
     clippy::disallowed_methods,

@@ -6,21 +6,27 @@
 //! - Of several writes to one key a commit carries the last only (`batch.rs` sees to it): equal numbers on one key
 //!   would make the tombstone win whatever was meant.
 //!
+//! # Layout
+//! `conditional` has the commits that depend on something, `range_read` what a transaction saw of a range.
+//!
 //! # Concurrency
-//! Commits share the gate, and leave it once they are installed; tickets leave it early and raise `unsettled`. A
-//! conditional commit takes the gate alone and settles what tickets left, so its checks see every write that is in
-//! the log before it, installed or not. Its cost: one conditional commit at a time, each waiting out its own sync, and
-//! plain commits wait meanwhile.
+//! A commit that waits for its sync holds nothing while it waits: the leader of the sync installs it. One that installs itself
+//! shares the gate from before its append until it has, so with the gate alone it is known what is in the log and not in
+//! the index: what waits for a sync, and nothing else.
 
-use std::sync::atomic::Ordering::{Acquire, Release};
+mod conditional;
+mod range_read;
 
 use crate::core::Core;
 use crate::error::{Error, Result};
 use crate::install::Installing;
 use crate::options::Durability;
-use crate::record::{Change, KeyspaceId, SeqNo, Write};
+use crate::record::{Change, SeqNo, Write};
 use crate::sync;
 use crate::ticket::Ticket;
+
+pub(crate) use conditional::{Check, Expected, Premise, Premises, Refused};
+pub(crate) use range_read::RangeRead;
 
 /// LIMIT: the longest key in bytes.
 pub const KEY_BYTES_MAX: usize = 64 << 10;
@@ -34,32 +40,12 @@ pub const RECORD_OVERHEAD_BYTES: usize = 64;
 /// Installation looks after larger commits by itself, 16 records at a time.
 const PREFETCHED_WRITES_MAX: usize = 4;
 
-/// What must hold of a key for a conditional commit to happen.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Check<'a> {
-    pub(crate) keyspace: KeyspaceId,
-    pub(crate) key: &'a [u8],
-    pub(crate) expected: Expected<'a>,
-}
-
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum Expected<'a> {
-    Absent,
-    Value(&'a [u8]),
-    Seq(SeqNo),
-}
-
-/// The place of the first check that failed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct FailedCheck(pub(crate) usize);
-
 impl Core {
     /// Commits; returns once the commit is visible and as durable as asked.
     pub(crate) fn commit(&self, writes: &[Write<'_>], asked: Option<Durability>) -> Result<SeqNo> {
         let (durability, commit_bytes) = self.admit(writes, asked)?;
         self.compaction.delay(commit_bytes);
-        let installing = self.prefetch(writes);
-        let _shared = sync::read(&self.gate);
+        let installing = self.installing(self.prefetch(writes), durability);
         let appended = self.log.append(writes, durability, installing);
         appended.inspect_err(|error| self.note_failure(error))
     }
@@ -72,68 +58,40 @@ impl Core {
     ) -> Result<Ticket<SeqNo>> {
         // Not delayed: whoever asks for a ticket must not sleep.
         let (durability, _) = self.admit(writes, asked)?;
-        let _shared = sync::read(&self.gate);
-        // ORDERING: under the gate, which orders it before the swap of any conditional commit.
-        self.unsettled.store(true, Release);
-        self.log.append_async(writes, durability).inspect_err(|error| self.note_failure(error))
+        let installing = self.installing(self.prefetch(writes), durability);
+        let appended = self.log.append_async(writes, durability, installing);
+        appended.inspect_err(|error| self.note_failure(error))
     }
 
-    /// Commits if every check holds at that moment; else nothing is written.
-    pub(crate) fn commit_if(
-        &self,
-        writes: &[Write<'_>],
-        checks: &[Check<'_>],
-        asked: Option<Durability>,
-    ) -> Result<Result<SeqNo, FailedCheck>> {
-        let (durability, commit_bytes) = self.admit(writes, asked)?;
-        self.compaction.delay(commit_bytes);
-        let _alone = sync::write(&self.gate);
-        self.settle()?;
-        for (n, check) in checks.iter().enumerate() {
-            if !self.holds(check)? {
-                return Ok(Err(FailedCheck(n)));
-            }
-        }
-        let installing = Installing { core: self, hash: None };
-        let appended = self.log.append(writes, durability, installing);
-        appended.inspect_err(|error| self.note_failure(error)).map(Ok)
-    }
-
-    /// Waits until every commit that a ticket stands for is installed. The caller has the gate alone.
+    /// Waits until every commit that is in the log is in the index too.
     pub(crate) fn settle(&self) -> Result<()> {
-        // ORDERING: pairs with the store in `commit_async`, through the gate.
-        if self.unsettled.load(Acquire) {
-            // DURABILITY: not for durability; a sync returns only after its leader has installed what it covers.
-            self.log.sync().inspect_err(|error| self.note_failure(error))?;
-            self.unsettled.store(false, Release);
-        }
+        self.log.install_pending().inspect_err(|error| self.note_failure(error))?;
+        // Those that install themselves have the gate until then.
+        drop(sync::write(&self.gate));
         Ok(())
     }
 
     /// Waits for the commits that are under way; every one up to the number that this returns is in the index, and was in
-    /// the log before. Other writers wait meanwhile.
+    /// the log before.
     pub(crate) fn settled_seq(&self) -> Result<SeqNo> {
-        let _alone = sync::write(&self.gate);
+        let seq = self.log.last_seq();
         self.settle()?;
-        Ok(self.log.last_seq())
+        Ok(seq)
     }
 
-    fn holds(&self, check: &Check<'_>) -> Result<bool> {
-        let now_ms = self.now_ms();
-        let held =
-            self.look_up(check.keyspace, check.key, now_ms, |record| match check.expected {
-                Expected::Absent => false,
-                Expected::Value(value) => record.value == value,
-                Expected::Seq(seq) => record.seq == seq,
-            })?;
-        Ok(held.unwrap_or(matches!(check.expected, Expected::Absent)))
+    /// What a commit takes along to the log. One that installs itself takes the gate, for as long as that is not done; the
+    /// others are installed by the leader of their sync.
+    #[inline]
+    pub(crate) fn installing(&self, hash: Option<u64>, durability: Durability) -> Installing<'_> {
+        let installs_itself = !durability.is_durable() && self.log.durable().is_some();
+        Installing { core: self, hash, gate: installs_itself.then(|| sync::read(&self.gate)) }
     }
 
     /// Asks for the places in the index that a small commit is about to change and for the records that it is about to
     /// replace: while it is encoded and appended they come closer, which halves the cost of an overwrite in memory that the
-    /// caches do not hold. Returns what the installation will need to know.
+    /// caches do not hold. Returns the hash of the key of a single write.
     #[inline]
-    fn prefetch(&self, writes: &[Write<'_>]) -> Installing<'_> {
+    fn prefetch(&self, writes: &[Write<'_>]) -> Option<u64> {
         let mut hash = None;
         match writes {
             [write] => {
@@ -145,7 +103,7 @@ impl Core {
             _ if writes.len() <= PREFETCHED_WRITES_MAX => self.prefetch_several(writes),
             _ => {}
         }
-        Installing { core: self, hash }
+        hash
     }
 
     fn prefetch_several(&self, writes: &[Write<'_>]) {
@@ -156,7 +114,7 @@ impl Core {
 
     /// Refuses what may not or cannot be written, and says how durable it is to be and how large it is.
     #[inline]
-    fn admit(
+    pub(crate) fn admit(
         &self,
         writes: &[Write<'_>],
         asked: Option<Durability>,
@@ -171,27 +129,39 @@ impl Core {
 fn check_limits(writes: &[Write<'_>]) -> Result<usize> {
     let mut commit_bytes = 0;
     for write in writes {
-        if write.key.len() > KEY_BYTES_MAX {
-            return Err(Error::limit(format!(
-                "the key has {} bytes; the limit is {KEY_BYTES_MAX}; store a hash of it and keep the key in the value",
-                write.key.len()
-            )));
-        }
-        if let Change::Put { value, .. } = write.change
-            && value.len() > VALUE_BYTES_MAX
-        {
-            return Err(Error::limit(format!(
-                "the value has {} bytes; the limit is {VALUE_BYTES_MAX}; split it over several keys",
-                value.len()
-            )));
-        }
-        commit_bytes += write.payload_bytes() + RECORD_OVERHEAD_BYTES;
+        commit_bytes += check_write(write)?;
     }
-    if commit_bytes > COMMIT_BYTES_MAX {
+    check_commit(writes.len(), commit_bytes)?;
+    Ok(commit_bytes)
+}
+
+/// Refuses a write that is beyond the limits by itself, and says what it is charged.
+#[inline]
+pub(crate) fn check_write(write: &Write<'_>) -> Result<usize> {
+    if write.key.len() > KEY_BYTES_MAX {
         return Err(Error::limit(format!(
-            "the commit has {} records and {commit_bytes} bytes; the limit is {COMMIT_BYTES_MAX} bytes; split it",
-            writes.len()
+            "the key has {} bytes; the limit is {KEY_BYTES_MAX}; store a hash of it and keep the key in the value",
+            write.key.len()
         )));
     }
-    Ok(commit_bytes)
+    if let Change::Put { value, .. } = write.change
+        && value.len() > VALUE_BYTES_MAX
+    {
+        return Err(Error::limit(format!(
+            "the value has {} bytes; the limit is {VALUE_BYTES_MAX}; split it over several keys",
+            value.len()
+        )));
+    }
+    Ok(write.payload_bytes() + RECORD_OVERHEAD_BYTES)
+}
+
+/// Refuses a commit that is too large as a whole.
+#[inline]
+pub(crate) fn check_commit(records: usize, commit_bytes: usize) -> Result<()> {
+    if commit_bytes > COMMIT_BYTES_MAX {
+        return Err(Error::limit(format!(
+            "the commit has {records} records and {commit_bytes} bytes; the limit is {COMMIT_BYTES_MAX} bytes; split it"
+        )));
+    }
+    Ok(())
 }

@@ -17,6 +17,7 @@ use std::sync::Arc;
 
 use crate::bugs::{Bug, planted};
 use crate::commit::{COPY_UNDER_LOCK_BYTES_MAX, Commit};
+use crate::conditional::LogMark;
 use crate::error::Result;
 use crate::format::{HEADER_BYTES, MARK_FRAME_BYTES, Mark, encode_mark};
 use crate::latch::Latch;
@@ -69,6 +70,12 @@ pub(crate) struct Appender {
     unsynced: Unsynced,
     /// From here on, commits wait for a leader to install them.
     uninstalled: Option<(Arc<Segment>, Position)>,
+    /// From here on a leader is making durable, or installing, what waited for one.
+    installing: Option<(Arc<Segment>, Position)>,
+    /// The last commit that does not wait for a leader.
+    last_relaxed: SeqNo,
+    /// Conditional commits that wait until everything is published: meanwhile nothing is copied outside the lock.
+    waiting_checks: u32,
     /// The oldest segment of the log.
     oldest: u64,
     /// Stored bytes of the log, to choose the size of the next segment.
@@ -117,6 +124,9 @@ impl Appender {
             in_flight: VecDeque::new(),
             unsynced,
             uninstalled: None,
+            installing: None,
+            last_relaxed: 0,
+            waiting_checks: 0,
             oldest,
             log_bytes,
         }
@@ -173,10 +183,12 @@ impl Appender {
         if commit.is_compressed() {
             self.segment.note_compressed(start, self.at);
         }
-        if waits_for_install && self.uninstalled.is_none() {
+        if !waits_for_install {
+            self.last_relaxed = seq;
+        } else if self.uninstalled.is_none() {
             self.uninstalled = Some((Arc::clone(&self.segment), start));
         }
-        let copy_outside = stored > COPY_UNDER_LOCK_BYTES_MAX;
+        let copy_outside = stored > COPY_UNDER_LOCK_BYTES_MAX && self.waiting_checks == 0;
         if !copy_outside {
             commit.store(self.segment.tail(), seq, self.segment.place(start.stored));
         }
@@ -240,8 +252,43 @@ impl Appender {
             .take_if(|(segment, at)| (segment.id, at.stored) < (limit.0, limit.1.stored));
         if install_from.is_some() {
             self.uninstalled = rest;
+            self.installing.clone_from(&install_from);
         }
         Snapshot { seq, segments: self.unsynced.up_to(limit), install_from }
+    }
+
+    /// A leader has installed what it took.
+    pub(crate) fn note_installed(&mut self) {
+        self.installing = None;
+    }
+
+    /// True when commits wait for a leader to install them, or for the one that does.
+    pub(crate) fn has_pending(&self) -> bool {
+        self.installing.is_some() || self.uninstalled.is_some()
+    }
+
+    /// The last commit that did not wait for a leader to install it.
+    pub(crate) fn last_relaxed(&self) -> SeqNo {
+        self.last_relaxed
+    }
+
+    /// Where the commits begin that wait for a leader to install them; the end, where there are none.
+    pub(crate) fn pending_from(&self) -> LogMark {
+        let pending = self.installing.as_ref().or(self.uninstalled.as_ref());
+        let (segment, at) =
+            pending.map_or((&self.segment, self.at), |(segment, at)| (segment, *at));
+        LogMark { segment: Arc::clone(segment), at }
+    }
+
+    /// The end of the log.
+    pub(crate) fn end(&self) -> LogMark {
+        LogMark { segment: Arc::clone(&self.segment), at: self.at }
+    }
+
+    /// A conditional commit begins or ends to wait until everything is published.
+    pub(crate) fn note_waiting_check(&mut self, waits: bool) {
+        self.waiting_checks =
+            if waits { self.waiting_checks + 1 } else { self.waiting_checks.saturating_sub(1) };
     }
 
     /// Every segment that may have published bytes waiting in memory, in order, each up to a stored offset.

@@ -97,6 +97,8 @@ bugs! {
     ImageTombstonesForgotten = "image-tombstones-forgotten",
     /// A put on a tombstone does not tell key order, so the key stays lost where a merge has dropped it.
     KeyDroppedByMerge = "key-dropped-by-merge",
+    /// A conditional commit looks at the index only, and misses what is in the log and waits for its sync.
+    ConditionalMissesPending = "conditional-misses-pending",
     /// A scan trusts the place of a record that was replaced.
     HintTrustedAfterUpdate = "hint-trusted-after-update",
     /// A snapshot is announced to writers after its number is chosen, so a version may be replaced unseen.

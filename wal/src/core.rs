@@ -25,7 +25,7 @@ use crate::segment::Segment;
 use crate::segment_reader::SegmentReader;
 use crate::space::Space;
 use crate::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use crate::sync::{Arc, Condvar, Mutex, RwLock, lock, wait};
+use crate::sync::{Arc, Condvar, Mutex, MutexGuard, RwLock, lock, wait};
 use crate::train::{GatherGauge, Train};
 use crate::uninstalled::Uninstalled;
 use crate::vfs::{DirLock, ForkSentinel};
@@ -89,8 +89,9 @@ impl Core {
         &self,
         batch: &Batch,
         durability: Durability,
+        install: impl FnOnce(&[RecordRef<'_>]),
     ) -> Result<(SeqNo, bool)> {
-        let seq = self.enter(batch, durability, |records| self.handler.apply(records))?;
+        let seq = self.enter(batch, durability, install)?;
         Ok((seq, self.must_be_durable(seq, durability).is_some()))
     }
 
@@ -110,23 +111,40 @@ impl Core {
             return Ok(appender.last_seq());
         }
         with_commit(batch, &self.gauge, |commit| {
-            let placed = self.place(commit, durability.is_durable())?;
-            if placed.behind && !planted(Bug::AcknowledgedBehindHole) {
-                self.wait_published(placed.seq);
-            }
-            if !durability.is_durable() {
-                let finished = self.finish_relaxed(&placed, commit, durability, install);
-                self.uninstalled.note_installed(placed.segment);
-                finished?;
-            }
+            let placed = self.place(lock(&self.appender), commit, durability.is_durable())?;
+            self.finish(&placed, commit, durability, install)?;
             Ok(placed.seq)
         })
     }
 
-    /// Gives the commit its place under the append lock, and copies it there or, when large, outside.
+    /// What is left to do for a commit that has its place, but for the wait for its sync.
     #[inline]
-    fn place(&self, commit: &Commit<'_>, waits_for_install: bool) -> Result<Placed> {
-        let mut appender = lock(&self.appender);
+    pub(crate) fn finish(
+        &self,
+        placed: &Placed,
+        commit: &Commit<'_>,
+        durability: Durability,
+        install: impl FnOnce(&[RecordRef<'_>]),
+    ) -> Result<()> {
+        if placed.behind && !planted(Bug::AcknowledgedBehindHole) {
+            self.wait_published(placed.seq);
+        }
+        if durability.is_durable() {
+            return Ok(());
+        }
+        let finished = self.finish_relaxed(placed, commit, durability, install);
+        self.uninstalled.note_installed(placed.segment);
+        finished
+    }
+
+    /// Gives the commit its place under the append lock, which it takes, and copies it there or, when large, outside.
+    #[inline]
+    pub(crate) fn place(
+        &self,
+        mut appender: MutexGuard<'_, Appender>,
+        commit: &Commit<'_>,
+        waits_for_install: bool,
+    ) -> Result<Placed> {
         self.check_open()?;
         let before = appender.segment().id;
         let placed = appender.append(commit, waits_for_install, &self.surroundings());
@@ -200,7 +218,7 @@ impl Core {
     }
 
     /// The sequence that must be durable before `seq` is acknowledged, if any.
-    fn must_be_durable(&self, seq: SeqNo, durability: Durability) -> Option<SeqNo> {
+    pub(crate) fn must_be_durable(&self, seq: SeqNo, durability: Durability) -> Option<SeqNo> {
         match durability {
             Durability::Always | Durability::Group { .. } => {
                 (!planted(Bug::AcknowledgedBeforeSync)).then_some(seq)

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::appender::Snapshot;
 use crate::error::Result;
-use crate::format::{Frame, parse_verified_frame};
+use crate::format::Frame;
 use crate::record::{RecordRef, ReplayHandler};
 use crate::segment::{GroupFault, Position, Segment, record_ref};
 
@@ -43,12 +43,7 @@ pub(crate) fn install_segment(
     let mut at = from;
     while at.stored < end {
         let rest = bytes.get((at.stored - from.stored) as usize..).unwrap_or_default();
-        let frame = parse_verified_frame(rest);
-        let (frame, stored_bytes) = match frame {
-            Ok(Some(found)) => found,
-            Ok(None) => return Err(segment.corruption(at.stored, "a frame", "the end of the log")),
-            Err(fault) => return Err(segment.corruption(at.stored, "a frame", &fault.to_string())),
-        };
+        let (frame, stored_bytes) = segment.trusted_frame(at.stored, rest)?;
         installer.frame(at, &frame)?;
         at.logical += frame.logical_bytes(stored_bytes);
         at.stored += stored_bytes;

@@ -59,7 +59,11 @@ impl Track for Line<'_> {
         )
         .entered();
         core.sync_snapshot(&snapshot)?;
-        lock(&core.appender).unsynced().note_synced(&snapshot.segments);
+        {
+            let mut appender = lock(&core.appender);
+            appender.unsynced().note_synced(&snapshot.segments);
+            appender.note_installed();
+        }
         let took = core.options.clock.monotonic().saturating_sub(started);
         let commits = snapshot.seq.saturating_sub(before);
         if commits > 0 {

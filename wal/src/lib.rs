@@ -34,6 +34,7 @@ pub mod clock;
 mod commit;
 mod compacted;
 mod compress;
+mod conditional;
 mod core;
 mod error;
 mod format;
@@ -67,6 +68,7 @@ pub use batch::{Batch, COMMIT_BYTES_MAX, KEY_BYTES_MAX, VALUE_BYTES_MAX};
 pub use compacted::{
     COMPACTED_ID_MIN, CompactedBuilder, CompactedFile, CompactedReport, CompactedSegment,
 };
+pub use conditional::{Condition, Conditional, LogMark};
 pub use error::{ClosedReason, Error, ErrorKind, Result};
 pub use known::KnownSegment;
 pub use metrics::WalStats;

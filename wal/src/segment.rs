@@ -20,8 +20,8 @@ use crate::bugs::{Bug, planted};
 use crate::compress::{CODEC_NONE, DecompressFault, decompress};
 use crate::error::{Error, Result};
 use crate::format::{
-    CHAIN_FRAME_BYTES, ChainFrame, FRAME_HEADER_BYTES, GroupHeader, HEADER_BYTES, HeadWord, Place,
-    RecordFields, encode_chain, parse_record,
+    CHAIN_FRAME_BYTES, ChainFrame, FRAME_HEADER_BYTES, Frame, GroupHeader, HEADER_BYTES, HeadWord,
+    Place, RecordFields, encode_chain, parse_record, parse_verified_frame,
 };
 use crate::record::{Location, RecordKind, RecordRef, SeqNo};
 use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -218,6 +218,21 @@ impl Segment {
         bytes.map_err(|e| Error::io(format!("cannot read {}", self.path.display()), e))
     }
 
+    /// Calls `f` with bytes below the published end; those that wait in memory for a flush are shown where they are.
+    pub(crate) fn with_bytes<R>(
+        &self,
+        offset: u32,
+        len: usize,
+        f: impl FnOnce(&[u8]) -> R,
+    ) -> Result<R> {
+        match &self.data {
+            Data::Tail(tail) => tail
+                .with_bytes(u64::from(offset), len, f)
+                .map_err(|e| Error::io(format!("cannot read {}", self.path.display()), e)),
+            Data::Mapped(_) | Data::File => self.bytes(offset, len).map(|bytes| f(&bytes)),
+        }
+    }
+
     /// Stores a finished frame, its head word last.
     pub(crate) fn store_frame(&self, at: u32, frame: &[u8]) {
         let Some((head, rest)) = frame.split_first_chunk::<8>() else { return };
@@ -232,6 +247,15 @@ impl Segment {
         self.advance(at, chain.last_seq);
         self.note_chain(chain);
         Position { stored: at, logical: at }
+    }
+
+    /// The frame at a stored offset, which `bytes` start with; this process appended or verified it.
+    pub(crate) fn trusted_frame<'a>(&self, at: u32, bytes: &'a [u8]) -> Result<(Frame<'a>, u32)> {
+        match parse_verified_frame(bytes) {
+            Ok(Some(found)) => Ok(found),
+            Ok(None) => Err(self.corruption(at, "a frame", "the end of the log")),
+            Err(fault) => Err(self.corruption(at, "a frame", &fault.to_string())),
+        }
     }
 
     /// An error that names this file.

@@ -124,6 +124,22 @@ impl Tail {
         (start < end).then(|| map.bytes(start, (end - start) as usize))
     }
 
+    /// Calls `f` with bytes below the published end, without handing them to the kernel where they wait in memory for that.
+    pub(crate) fn with_bytes<R>(
+        &self,
+        offset: u64,
+        len: usize,
+        f: impl FnOnce(&[u8]) -> R,
+    ) -> io::Result<R> {
+        if let Tail::Staged(staged) = self {
+            let discarded = lock(&staged.discarded);
+            if offset >= *discarded {
+                return Ok(f(staged.stage.bytes(offset, len)));
+            }
+        }
+        self.bytes(offset, len).map(|bytes| f(&bytes))
+    }
+
     /// Bytes below the published end.
     pub(crate) fn bytes(&self, offset: u64, len: usize) -> io::Result<Cow<'_, [u8]>> {
         match self {
@@ -141,13 +157,9 @@ pub(crate) struct Staged {
     read: Option<Box<dyn ReadMap>>,
     /// Bytes below are in the file; moved under the lock of `progress`.
     flushed: AtomicU64,
-    progress: Mutex<Progress>,
-}
-
-#[derive(Debug)]
-struct Progress {
-    /// Pages below were given back.
-    discarded: u64,
+    progress: Mutex<()>,
+    /// Pages below were given back; none is while the lock is held.
+    discarded: Mutex<u64>,
 }
 
 impl Staged {
@@ -157,13 +169,13 @@ impl Staged {
             Err(e) if e.kind() == io::ErrorKind::Unsupported => None,
             Err(e) => return Err(e),
         };
-        let progress = Mutex::new(Progress { discarded: flushed });
+        let (progress, discarded) = (Mutex::default(), Mutex::new(flushed));
         let (stage, file) = (Region::anonymous(span)?, Arc::clone(file));
-        Ok(Staged { stage, file, read, flushed: flushed.into(), progress })
+        Ok(Staged { stage, file, read, flushed: flushed.into(), progress, discarded })
     }
 
     fn flush(&self, end: u64) -> io::Result<()> {
-        let mut progress = lock(&self.progress);
+        let _progress = lock(&self.progress);
         let flushed = self.flushed.load(Ordering::Relaxed);
         if end <= flushed {
             return Ok(());
@@ -173,9 +185,10 @@ impl Staged {
         // ORDERING: Release, pairs with the Acquire in `Tail::mapped`.
         self.flushed.store(end, Ordering::Release);
         // The page that `end` lies in may still be stored to; `advise` keeps to whole pages below.
-        if end - progress.discarded >= DISCARD_BYTES {
-            self.stage.discard(progress.discarded, end - progress.discarded);
-            progress.discarded = end;
+        let mut discarded = lock(&self.discarded);
+        if end - *discarded >= DISCARD_BYTES {
+            self.stage.discard(*discarded, end - *discarded);
+            *discarded = end;
         }
         Ok(())
     }

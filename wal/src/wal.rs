@@ -1,4 +1,9 @@
 //! The log as its users see it.
+//!
+//! # Layout
+//! `tickets` has the calls that do not wait.
+
+mod tickets;
 
 use std::path::Path;
 use std::sync::Arc as StdArc;
@@ -127,17 +132,6 @@ impl Wal {
         self.core().append(batch, durability, install)
     }
 
-    /// Appends a batch without waiting for the sync.
-    ///
-    /// # Errors
-    /// As [`Wal::append`], and `Busy` when `tickets_max` tickets are pending.
-    pub fn append_async(&self, batch: &Batch, durability: Durability) -> Result<Ticket> {
-        let core = self.core();
-        self.check_tickets()?;
-        let (seq, must_wait) = core.append_async(batch, durability)?;
-        Ok(self.ticket(seq, must_wait))
-    }
-
     /// Makes every commit appended so far durable, whatever its mode.
     ///
     /// # Errors
@@ -150,20 +144,6 @@ impl Wal {
         core.wait_published(seq);
         core.ride(seq, Some(Durability::Always))?;
         Ok(seq)
-    }
-
-    /// As [`Wal::sync`], without blocking.
-    ///
-    /// # Errors
-    /// `Closed`, and `Busy` when `tickets_max` tickets are pending.
-    pub fn sync_async(&self) -> Result<Ticket> {
-        let core = self.core();
-        core.check_fork()?;
-        core.latch.check()?;
-        self.check_tickets()?;
-        let seq = lock(&core.appender).last_seq();
-        core.wait_published(seq);
-        Ok(self.ticket(seq, true))
     }
 
     /// A copy of the record at a location that the handler was given.
@@ -292,30 +272,6 @@ impl Wal {
 
     pub(crate) fn core(&self) -> &SharedCore {
         &self.handle.core
-    }
-
-    fn ticket(&self, seq: SeqNo, must_wait: bool) -> Ticket {
-        let core = self.core();
-        let id = (must_wait && core.train.durable() < seq).then(|| {
-            core.tickets.fetch_add(1, Ordering::Relaxed);
-            core.next_ticket.fetch_add(1, Ordering::Relaxed)
-        });
-        Ticket::new(Arc::clone(core), seq, id)
-    }
-
-    fn check_tickets(&self) -> Result<()> {
-        let core = self.core();
-        // LIMIT: pending tickets. Two threads at the bound may pass it together, by one each.
-        if core.tickets.load(Ordering::Relaxed) < core.options.tickets_max {
-            return Ok(());
-        }
-        Err(Error::new(
-            ErrorKind::Busy,
-            format!(
-                "{} commits wait for their sync; wait for some of them first",
-                core.options.tickets_max
-            ),
-        ))
     }
 }
 

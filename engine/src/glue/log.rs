@@ -27,6 +27,10 @@ use crate::record::{Change, SeqNo, Write};
 use crate::stats::{LogStats, OpenReport, Progress};
 use crate::ticket::{Pending, Ticket};
 
+pub(crate) use conditional::DurableMark;
+
+#[path = "log/conditional.rs"]
+mod conditional;
 #[path = "log/error.rs"]
 mod error;
 
@@ -248,14 +252,23 @@ impl DurableLog {
         &self,
         writes: &[Write<'_>],
         durability: Durability,
+        installing: Installing<'_>,
     ) -> Result<Ticket<SeqNo>> {
-        let ticket =
-            with_encoded(writes, |batch| Ok(self.wal.append_async(batch, durability.into())?))?;
+        let ticket = with_encoded(writes, |batch| {
+            let install = |records: &[cortenkv_wal::RecordRef<'_>]| {
+                installing.apply(records.iter().map(ours))
+            };
+            Ok(self.wal.append_async_installing(batch, durability.into(), install)?)
+        })?;
         Ok(Ticket::pending(WalTicket(ticket)))
     }
 
     pub(crate) fn sync(&self) -> Result<SeqNo> {
         Ok(self.wal.sync()?)
+    }
+
+    pub(crate) fn sync_async(&self) -> Result<Ticket<SeqNo>> {
+        Ok(Ticket::pending(WalTicket(self.wal.sync_async()?)))
     }
 
     /// A segment to read from.

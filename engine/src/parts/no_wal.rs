@@ -5,12 +5,13 @@ use std::sync::{Arc, Mutex};
 
 use crate::error::{Error, Result};
 use crate::install::{Installer, Installing};
-use crate::log::Opened;
+use crate::log::{Attempt, Opened};
 use crate::options::{Durability, Options};
 use crate::record::{KeyspaceId, RecordRef, SeqNo, Write};
 use crate::segments::SegmentReport;
 use crate::stats::LogStats;
 use crate::ticket::Ticket;
+use crate::write::Premises;
 
 /// The file system to open on; there is none to choose.
 #[derive(Clone, Default)]
@@ -28,6 +29,9 @@ impl Platform {
 
 /// A log on disk, which this build cannot have.
 pub(crate) enum DurableLog {}
+
+/// A place in a log on disk, which this build cannot have.
+pub(crate) enum DurableMark {}
 
 /// A segment on disk, which this build cannot have.
 pub(crate) enum DurableSegment {}
@@ -97,7 +101,58 @@ impl DurableLog {
         match *self {}
     }
 
-    pub(crate) fn append_async(&self, _: &[Write<'_>], _: Durability) -> Result<Ticket<SeqNo>> {
+    pub(crate) fn append_async(
+        &self,
+        _: &[Write<'_>],
+        _: Durability,
+        _: Installing<'_>,
+    ) -> Result<Ticket<SeqNo>> {
+        match *self {}
+    }
+
+    pub(crate) fn mark(&self) -> DurableMark {
+        match *self {}
+    }
+
+    pub(crate) fn append_if(
+        &self,
+        _: &[Write<'_>],
+        _: Durability,
+        _: &DurableMark,
+        _: &mut Premises<'_>,
+        _: Installing<'_>,
+    ) -> Result<Attempt<SeqNo>> {
+        match *self {}
+    }
+
+    pub(crate) fn append_if_async(
+        &self,
+        _: &[Write<'_>],
+        _: Durability,
+        _: &DurableMark,
+        _: &mut Premises<'_>,
+        _: Installing<'_>,
+    ) -> Result<Attempt<Ticket<SeqNo>>> {
+        match *self {}
+    }
+
+    pub(crate) fn wait_durable(&self, _: SeqNo) -> Result<()> {
+        match *self {}
+    }
+
+    pub(crate) fn durable_async(&self, _: SeqNo) -> Result<Ticket<SeqNo>> {
+        match *self {}
+    }
+
+    pub(crate) fn settled_seq(&self, _: SeqNo) -> Option<SeqNo> {
+        match *self {}
+    }
+
+    pub(crate) fn install_pending(&self) -> Result<()> {
+        match *self {}
+    }
+
+    pub(crate) fn sync_async(&self) -> Result<Ticket<SeqNo>> {
         match *self {}
     }
 

@@ -3,11 +3,10 @@
 //! # How one begins
 //! 1. It is announced: "pending" in the word that writers look at, and its place in the list, so that every version that
 //!    is replaced from then on is kept.
-//! 2. [`choose_seq`] goes through a moment at which no commit is between its append and its installation unseen, and
-//!    waits until everything up to the number that it returns is installed.
+//! 2. [`choose_seq`] goes through a moment at which nothing is being installed.
 //! 3. The number is published.
 //!
-//! Writers wait for that moment (as long as the commits that are under way), and nobody waits for a snapshot that is open.
+//! Whoever installs waits for that moment, which has no sync in it, and nobody waits for a snapshot that is open.
 //!
 //! # How one ends
 //! It takes no more versions; those that the next older snapshot needs go to that one; then it leaves the list, and what
@@ -22,7 +21,7 @@ use crate::core::Core;
 use crate::error::{Error, ErrorKind, Result};
 use crate::parts::bugs::{Bug, planted};
 use crate::record::{Footprint, KeyspaceId, SeqNo};
-use crate::sync::lock;
+use crate::sync::{lock, write};
 
 /// A snapshot that is open until this is dropped, or until it is given up.
 pub(crate) struct OpenSnapshot {
@@ -139,10 +138,17 @@ impl Core {
 /// The number of a snapshot that is announced: every commit up to it is installed in full, and no other one but by who saw
 /// the announcement.
 ///
-/// The gate is taken alone for a moment: a commit that held it before is in the log, and its number is not above the one
-/// that is read then; one that takes it later sees the announcement.
+/// The gate is taken alone for a moment: who installed before it is done, who does so later sees the announcement. Commits
+/// that wait for their sync are not acknowledged, so the snapshot need not show them, and they are installed in the order
+/// of their numbers. Only when a relaxed commit stands behind one that waits there is no such number, and the sync is
+/// waited for.
 fn choose_seq(core: &Core) -> Result<SeqNo> {
-    core.settled_seq()
+    let settled = {
+        let _alone = write(&core.gate);
+        // ORDERING: it is changed under the gate.
+        core.log.settled_seq(core.led_seq.load(Relaxed))
+    };
+    settled.map_or_else(|| core.settled_seq(), Ok)
 }
 
 impl OpenSnapshot {

@@ -14,6 +14,7 @@
 use std::fmt;
 use std::sync::{Mutex, PoisonError};
 
+pub mod conditional;
 pub mod faults;
 pub mod history;
 pub mod kill;

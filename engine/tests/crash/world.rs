@@ -12,6 +12,7 @@ use cortenkv::vfs::sim::{CrashVariant, DiskModel};
 use cortenkv::vfs::{FaultVfs, SimVfs, Vfs};
 use cortenkv::{Db, Durability, Error, ErrorKind, Keyspace, ManualClock, PutOptions, Ticket};
 
+use super::conditional;
 use super::history::{History, KEYS, KEYSPACES, Prefix, Value, Write, key_of, keyspace_of};
 use super::observe::{Observed, observe};
 use super::operations::{Call, Change, Operation, ttl};
@@ -222,8 +223,22 @@ impl World {
         self.promise.begun = prefix;
         self.note();
         if let Call::Plain(durability) = call {
-            return match self.hand_in(&changes, &writes, durability) {
-                Ok(seq) => self.acknowledged(prefix, seq, durability),
+            // A fault may strike the look at the key: what that means for the commit, nobody could say.
+            let condition =
+                conditional::of(&changes, &writes, call).filter(|_| self.faults.is_none());
+            let handed_in = match condition {
+                Some((slot, value)) => {
+                    let keyspace = self.keyspaces[keyspace_of(slot)].as_ref().expect("filtered");
+                    let before = self.history.value(prefix - 1, slot, self.promise.now_ms);
+                    conditional::put(self.db(), keyspace, slot, before, value)
+                }
+                None => self.hand_in(&changes, &writes, durability).map(Some),
+            };
+            return match handed_in {
+                Ok(Some(seq)) => self.acknowledged(prefix, seq, durability),
+                Ok(None) => {
+                    Err("a put met a conflict, though its key held what it expects".to_owned())
+                }
                 Err(error) => self.failed("a commit", &error, Some(prefix)),
             };
         }

@@ -8,8 +8,8 @@ use crate::sync::thread;
 use crate::vfs::sim::{CrashVariant, DiskModel};
 use crate::vfs::{FaultKind, FaultPlan, FaultVfs, OpKind, SimVfs};
 use crate::{
-    Background, Batch, ClosedReason, Durability, ErrorKind, RecordRef, Result, SeqNo, TailKind,
-    Ticket, Wal, WalOptions,
+    Background, Batch, ClosedReason, Condition, Conditional, Durability, ErrorKind, LogMark,
+    RecordRef, Result, SeqNo, TailKind, Ticket, Wal, WalOptions,
 };
 
 /// Every sequence that the handler was offered, in order.
@@ -199,6 +199,61 @@ fn the_handler_sees_durable_commits_in_log_order_and_before_their_writers_are_to
         |log, ()| {
             let seen = log.seen();
             assert!(seen.len() == 2 && seen.is_sorted(), "{seen:?}");
+        },
+    );
+}
+
+/// Holds if it was shown no record.
+struct Untouched(bool);
+
+impl Condition for Untouched {
+    fn visit(&mut self, _: &RecordRef<'_>) {
+        self.0 = false;
+    }
+
+    fn holds(&self) -> bool {
+        self.0
+    }
+}
+
+/// Appends if nothing was appended since the mark, which is taken before anything is.
+fn append_first(wal: &Wal, mark: &LogMark, value_bytes: usize) -> bool {
+    let mut condition = Untouched(true);
+    let batch = commit_of(value_bytes);
+    let outcome = wal.append_if(&batch, Durability::Always, mark, &mut condition, |_| {});
+    matches!(outcome.unwrap(), Conditional::Appended(_))
+}
+
+/// Two commits that each want to be the first, one of them copied outside the lock.
+fn two_that_want_to_be_first() {
+    model(
+        Background::Manual,
+        TailKind::Written,
+        |log| {
+            let mark = log.wal.mark();
+            let (wal, other) = (log.wal.clone(), mark.clone());
+            let large = thread::spawn(move || append_first(&wal, &other, 5000));
+            let small = append_first(&log.wal, &mark, 1);
+            assert!(small != large.join().unwrap(), "exactly one is the first");
+        },
+        |log, ()| assert_eq!(log.seen().len(), 1),
+    );
+}
+
+#[test]
+fn of_two_conditional_commits_with_one_mark_one_is_first() {
+    two_that_want_to_be_first();
+}
+
+#[cfg(feature = "seeded-bugs")]
+#[test]
+fn canary_a_conditional_commit_that_misses_what_is_pending() {
+    super::canary(
+        "wal::canary_a_conditional_commit_that_misses_what_is_pending",
+        "exactly one is the first",
+        || {
+            assert!(crate::bugs::plant("conditional-misses-pending"));
+            two_that_want_to_be_first();
         },
     );
 }

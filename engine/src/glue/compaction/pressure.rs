@@ -64,7 +64,7 @@ impl Pressure {
         let taken = self.owed_ns.fetch_update(Relaxed, Relaxed, |owed| owed.checked_sub(owed_ns));
         if taken.is_ok() {
             let nap = Duration::from_nanos(owed_ns).min(slope.delay_max);
-            sleep(nap);
+            crate::sync::sleep(nap);
             self.slept_ns.fetch_add(nap.as_nanos() as u64, Relaxed);
         }
     }
@@ -73,15 +73,6 @@ impl Pressure {
     pub(super) fn slept(&self) -> Duration {
         Duration::from_nanos(self.slept_ns.load(Relaxed))
     }
-}
-
-/// Lets time pass in this thread.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "this is the seam: the one place of the engine that makes a caller sleep"
-)]
-fn sleep(time: Duration) {
-    std::thread::sleep(time);
 }
 
 #[cfg(test)]

@@ -46,13 +46,16 @@ impl Job {
         let wal = wal(core).ok_or_else(gone)?;
         let identity = lock(&kept.manifest).identity();
         let mut meta = Meta { is_ordered: core.options.is_ordered(), ..Meta::default() };
-        // Whoever changes the index holds the gate until that is done, or left a ticket.
-        let alone = write(&core.gate);
-        core.settle()?;
         wal.seal_active()?;
+        let sealed = wal.segments().iter().filter(|s| s.sealed).map(|s| s.id).max().unwrap_or(0);
+        // What is sealed by now has its commits in the index behind this, but for those that install themselves.
         meta.begin_seq = wal.last_seq();
+        core.log.install_pending().inspect_err(|error| core.note_failure(error))?;
+        // They, and whoever else changes the index, have the gate meanwhile.
+        let alone = write(&core.gate);
         let segments = wal.segments();
-        meta.known = segments.iter().filter(|s| s.sealed).map(|s| s.known()).collect();
+        let covered = segments.iter().filter(|s| s.sealed && s.id <= sealed);
+        meta.known = covered.map(|s| s.known()).collect();
         meta.compacted = {
             let manifest = lock(&kept.manifest);
             let moving = lock(&kept.moving);

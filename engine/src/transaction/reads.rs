@@ -1,0 +1,49 @@
+//! What a transaction has read, which its commit depends on.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+
+use crate::range::{Direction, KeyRange};
+use crate::record::{KeyspaceId, SeqNo};
+use crate::write::{Check, Expected, Premises, RangeRead};
+
+/// Keys and ranges, with the numbers of what was found.
+#[derive(Debug, Default)]
+pub(super) struct Reads {
+    /// The number of the commit whose value was seen first, `None` for nothing.
+    keys: BTreeMap<(KeyspaceId, Bytes), Option<SeqNo>>,
+    ranges: Vec<RangeRead>,
+}
+
+impl Reads {
+    /// A key was looked at. Whatever it was found to hold first counts.
+    pub(super) fn note_key(&mut self, keyspace: KeyspaceId, key: &[u8], seq: Option<SeqNo>) {
+        self.keys.entry((keyspace, Bytes::copy_from_slice(key))).or_insert(seq);
+    }
+
+    /// A walk over a range begins; returns its number.
+    pub(super) fn begin_range(&mut self, keyspace: KeyspaceId, range: KeyRange) -> usize {
+        self.ranges.push(RangeRead::new(keyspace, range));
+        self.ranges.len() - 1
+    }
+
+    /// A walk came to an entry, or at its end. One that goes on behind the end of its transaction is not noted.
+    pub(super) fn note_step(&mut self, n: usize, direction: Direction, to: Option<(Bytes, SeqNo)>) {
+        let Some(range) = self.ranges.get_mut(n) else { return };
+        match to {
+            Some((key, seq)) => range.note(direction, key, seq),
+            None => range.note_done(),
+        }
+    }
+
+    /// What must hold at the commit.
+    pub(super) fn premises(&self, now_ms: u64) -> Premises<'_> {
+        let checks = self.keys.iter().map(|((keyspace, key), seq)| Check {
+            keyspace: *keyspace,
+            key,
+            expected: seq.map_or(Expected::Absent, Expected::Seq),
+        });
+        Premises::new(checks, &self.ranges, now_ms)
+    }
+}
