@@ -34,7 +34,7 @@ pub(crate) enum DurableLog {}
 pub(crate) enum DurableMark {}
 
 /// What a log on disk would show its records to.
-const _: fn(&mut Premises<'_>, &RecordRef<'_>) = Premises::visit;
+const _: fn(&mut Premises<'static>, &RecordRef<'_>) = Premises::visit;
 
 /// A segment on disk, which this build cannot have.
 pub(crate) enum DurableSegment {}
