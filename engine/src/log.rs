@@ -33,7 +33,7 @@ pub(crate) enum Log {
 }
 
 /// A place in the log before which everything is in the index; there is none in memory, where nothing is anywhere else.
-pub(crate) struct Mark(Option<DurableMark>);
+pub(crate) struct Mark(pub(crate) Option<DurableMark>);
 
 /// How a conditional append ended.
 pub(crate) enum Attempt<T> {
@@ -124,7 +124,7 @@ impl Log {
         installing: Installing<'_>,
     ) -> Result<Ticket<SeqNo>> {
         match self {
-            Log::Memory(log) => log.append(writes, installing).map(|seq| Ticket::ready(Ok(seq))),
+            Log::Memory(log) => log.append_async(writes),
             Log::Durable(log) => log.append_async(writes, durability, installing),
         }
     }
@@ -133,7 +133,7 @@ impl Log {
     pub(crate) fn mark(&self) -> Mark {
         match self {
             Log::Memory(_) => Mark(None),
-            Log::Durable(log) => Mark(Some(log.mark())),
+            Log::Durable(log) => log.mark(),
         }
     }
 

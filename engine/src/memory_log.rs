@@ -19,12 +19,13 @@ use bytes::Bytes;
 
 use crate::address::Location;
 use crate::error::{ClosedReason, Error, Result};
-use crate::install::Installing;
+use crate::install::{Installer, Installing};
 use crate::log::Attempt;
 use crate::pinned::Source;
 use crate::record::{Change, KeyspaceId, RecordRef, SeqNo, Write};
 use crate::stats::LogStats;
 use crate::sync::{self, lock};
+use crate::ticket::Ticket;
 
 const UNIT_BYTES: u32 = 8;
 /// LIMIT: 2^23 records a segment and 2^16 segments: an in-memory database takes 2^39 writes in its life.
@@ -37,6 +38,7 @@ pub(crate) struct MemoryLog {
     tail: Mutex<Tail>,
     shards: Box<[RwLock<Shard>]>,
     last_seq: AtomicU64,
+    installer: Arc<Installer>,
 }
 
 type Shard = HashMap<Location, Arc<Stored>>;
@@ -75,7 +77,7 @@ impl Stored {
 }
 
 impl MemoryLog {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(installer: Arc<Installer>) -> Self {
         let tail = Tail {
             next: Location { segment: 1, offset: 0 },
             closed: false,
@@ -87,11 +89,16 @@ impl MemoryLog {
             tail: Mutex::new(tail),
             shards: (0..SHARDS).map(|_| RwLock::default()).collect(),
             last_seq: AtomicU64::new(0),
+            installer,
         }
     }
 
     pub(crate) fn append(&self, writes: &[Write<'_>], installing: Installing<'_>) -> Result<SeqNo> {
-        self.commit(lock(&self.tail), writes, installing)
+        self.commit(lock(&self.tail), writes, Some(installing))
+    }
+
+    pub(crate) fn append_async(&self, writes: &[Write<'_>]) -> Result<Ticket<SeqNo>> {
+        self.commit(lock(&self.tail), writes, None).map(|seq| Ticket::ready(Ok(seq)))
     }
 
     /// Appends if `holds` says so; no other commit comes between.
@@ -103,7 +110,7 @@ impl MemoryLog {
     ) -> Result<Attempt<SeqNo>> {
         let tail = lock(&self.tail);
         match holds()? {
-            true => self.commit(tail, writes, installing).map(Attempt::Appended),
+            true => self.commit(tail, writes, Some(installing)).map(Attempt::Appended),
             false => Ok(Attempt::Refused),
         }
     }
@@ -112,7 +119,7 @@ impl MemoryLog {
         &self,
         mut tail: MutexGuard<'_, Tail>,
         writes: &[Write<'_>],
-        installing: Installing<'_>,
+        installing: Option<Installing<'_>>,
     ) -> Result<SeqNo> {
         if tail.closed {
             return Err(Error::closed(ClosedReason::Clean));
@@ -131,7 +138,11 @@ impl MemoryLog {
         // ORDERING: pairs with the acquire load in `last_seq`; whoever sees the number sees the records of the commit.
         self.last_seq.store(seq, Release);
         let shown = |(&at, write)| show(at, seq, in_batch, write);
-        installing.apply(locations.iter().zip(writes).map(shown));
+        let records = locations.iter().zip(writes).map(shown);
+        match installing {
+            Some(installing) => installing.apply(records),
+            None => self.installer.apply(records),
+        }
         Ok(seq)
     }
 

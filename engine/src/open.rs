@@ -234,7 +234,7 @@ fn open_in_memory(options: Options) -> Result<Db> {
         ));
     }
     let installer = Arc::new(Installer::default());
-    let log = Log::Memory(MemoryLog::new());
+    let log = Log::Memory(MemoryLog::new(Arc::clone(&installer)));
     // Nothing of it leaves the process, so any seed does; with a fixed one runs repeat.
     let index = Index::new(0, &options.index, 0, RunFiles::in_memory())?;
     let core =

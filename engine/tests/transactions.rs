@@ -171,6 +171,20 @@ fn a_key_that_came_back_has_changed() {
     });
 }
 
+// What came and went between two looks was seen all the same.
+#[test]
+fn a_key_that_was_seen_twice_and_differed_is_refused_though_the_first_is_so_again() {
+    each_kind(|db| {
+        let mut transaction = db.transaction();
+        let first = transaction.contains_key(db, "k").unwrap();
+        db.put("k", "v").unwrap();
+        let second = transaction.contains_key(db, "k").unwrap();
+        db.delete("k").unwrap();
+        transaction.put(db, "other", "").unwrap();
+        assert_eq!(transaction.commit().unwrap().is_ok(), first == second);
+    });
+}
+
 #[test]
 fn a_transaction_reads_its_own_writes_from_both_ends() {
     each_kind(|db| {

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use crate::error::{Error, Result};
 use crate::install::{Installer, Installing};
-use crate::log::{Attempt, Opened};
+use crate::log::{Attempt, Mark, Opened};
 use crate::options::{Durability, Options};
 use crate::record::{KeyspaceId, RecordRef, SeqNo, Write};
 use crate::segments::SegmentReport;
@@ -32,6 +32,9 @@ pub(crate) enum DurableLog {}
 
 /// A place in a log on disk, which this build cannot have.
 pub(crate) enum DurableMark {}
+
+/// What a log on disk would show its records to.
+const _: fn(&mut Premises<'static>, &RecordRef<'_>) = Premises::visit;
 
 /// A segment on disk, which this build cannot have.
 pub(crate) enum DurableSegment {}
@@ -110,7 +113,7 @@ impl DurableLog {
         match *self {}
     }
 
-    pub(crate) fn mark(&self) -> DurableMark {
+    pub(crate) fn mark(&self) -> Mark {
         match *self {}
     }
 

@@ -13,13 +13,19 @@ use crate::write::{Check, Expected, Premises, RangeRead};
 pub(super) struct Reads {
     /// The number of the commit whose value was seen first, `None` for nothing.
     keys: BTreeMap<(KeyspaceId, Bytes), Option<SeqNo>>,
+    /// What was seen of a key later and was something else. Both cannot be so at the commit, though one may be again.
+    changed: Vec<(KeyspaceId, Bytes, Option<SeqNo>)>,
     ranges: Vec<RangeRead>,
 }
 
 impl Reads {
-    /// A key was looked at. Whatever it was found to hold first counts.
+    /// A key was looked at.
     pub(super) fn note_key(&mut self, keyspace: KeyspaceId, key: &[u8], seq: Option<SeqNo>) {
-        self.keys.entry((keyspace, Bytes::copy_from_slice(key))).or_insert(seq);
+        let key = Bytes::copy_from_slice(key);
+        let first = *self.keys.entry((keyspace, key.clone())).or_insert(seq);
+        if first != seq {
+            self.changed.push((keyspace, key, seq));
+        }
     }
 
     /// A walk over a range begins; returns its number.
@@ -39,11 +45,13 @@ impl Reads {
 
     /// What must hold at the commit.
     pub(super) fn premises(&self, now_ms: u64) -> Premises<'_> {
-        let checks = self.keys.iter().map(|((keyspace, key), seq)| Check {
-            keyspace: *keyspace,
+        let check = |(keyspace, key, seq): (KeyspaceId, _, Option<SeqNo>)| Check {
+            keyspace,
             key,
             expected: seq.map_or(Expected::Absent, Expected::Seq),
-        });
-        Premises::new(checks, &self.ranges, now_ms)
+        };
+        let first = self.keys.iter().map(|((keyspace, key), seq)| (*keyspace, &key[..], *seq));
+        let later = self.changed.iter().map(|(keyspace, key, seq)| (*keyspace, &key[..], *seq));
+        Premises::new(first.chain(later).map(check), &self.ranges, now_ms)
     }
 }

@@ -5,7 +5,7 @@ use cortenkv_wal::{Condition, Conditional};
 use super::{DurableLog, WalTicket, with_encoded};
 use crate::error::Result;
 use crate::install::Installing;
-use crate::log::Attempt;
+use crate::log::{Attempt, Mark};
 use crate::options::Durability;
 use crate::parts::segment::ours;
 use crate::record::{SeqNo, Write};
@@ -26,8 +26,8 @@ impl Condition for Premises<'_> {
 }
 
 impl DurableLog {
-    pub(crate) fn mark(&self) -> DurableMark {
-        self.wal.mark()
+    pub(crate) fn mark(&self) -> Mark {
+        Mark(Some(self.wal.mark()))
     }
 
     pub(crate) fn append_if(
