@@ -130,7 +130,7 @@ fn canary_nobody_asks() {
 mod snapshots {
     use loom::sync::atomic::AtomicU64;
     use loom::sync::atomic::Ordering::{Acquire, Release};
-    use loom::sync::{Arc, Mutex, RwLock};
+    use loom::sync::{Arc, Condvar, Mutex, RwLock};
     use loom::thread;
 
     use crate::record::SeqNo;
@@ -159,7 +159,8 @@ mod snapshots {
         kept: Mutex<Vec<SeqNo>>,
         /// The durable commit that was appended, and the one that was installed; 0 for none.
         durable: AtomicU64,
-        settled: AtomicU64,
+        settled: Mutex<SeqNo>,
+        moved: Condvar,
         defect: Defect,
     }
 
@@ -210,7 +211,8 @@ mod snapshots {
                 seq
             };
             self.install(seq);
-            self.settled.store(seq, Release);
+            *self.settled.lock().unwrap() = seq;
+            self.moved.notify_all();
         }
 
         /// The newest commit that is shown, when everything up to it is installed.
@@ -218,8 +220,11 @@ mod snapshots {
             let alone = (self.defect != Defect::NoGate).then(|| self.gate.write().unwrap());
             let (seq, durable) = (*self.last.lock().unwrap(), self.durable.load(Acquire));
             drop(alone);
-            while self.defect != Defect::NobodySettles && self.settled.load(Acquire) != durable {
-                thread::yield_now();
+            if self.defect != Defect::NobodySettles {
+                let mut settled = self.settled.lock().unwrap();
+                while *settled != durable {
+                    settled = self.moved.wait(settled).unwrap();
+                }
             }
             seq
         }
@@ -252,7 +257,8 @@ mod snapshots {
                 newest: NewestWord::new(),
                 kept: Mutex::new(Vec::new()),
                 durable: AtomicU64::new(0),
-                settled: AtomicU64::new(0),
+                settled: Mutex::new(0),
+                moved: Condvar::new(),
                 defect,
             });
             let writers = [has_durable, false].map(|is_durable| {

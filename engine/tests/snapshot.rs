@@ -89,8 +89,7 @@ impl Life {
             Kind::Memory => Db::builder_in_memory(),
             Kind::Disk => Db::builder(self.dir.path().join("db")).segment_bytes(16 << 10),
         };
-        let builder = if cortenkv_build_has_runs() { builder.tiny_runs() } else { builder };
-        builder
+        with_tiny_runs(builder)
             .durability(Durability::None)
             .manual()
             .clock(Arc::clone(&self.clock) as Arc<dyn Clock>)
@@ -269,10 +268,11 @@ impl Life {
     }
 }
 
-/// `tiny_runs` exists where keys are kept in runs.
-fn cortenkv_build_has_runs() -> bool {
-    let build = Db::open_in_memory().unwrap().stats().build;
-    build.index && build.ordered
+/// Makes runs of keys small, in a build that has them.
+fn with_tiny_runs(builder: Builder) -> Builder {
+    #[cfg(feature = "ordered")]
+    let builder = builder.tiny_runs();
+    builder
 }
 
 /// Runs one history; the seed is in the panic message of whoever fails.

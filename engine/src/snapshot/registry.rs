@@ -31,6 +31,7 @@ pub(super) struct View {
     /// `PENDING` until it is chosen.
     seq: AtomicU64,
     /// Every commit up to this number was installed before the snapshot was announced.
+    #[allow(dead_code, reason = "only compaction and key order ask what may be forgotten")]
     floor: SeqNo,
     /// The moment at which lives are judged.
     pub(super) now_ms: u64,
@@ -44,6 +45,7 @@ pub(super) struct View {
 
 /// What is history to all snapshots, open ones and those to come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(dead_code, reason = "only compaction and key order ask what may be forgotten")]
 pub(crate) struct Horizon {
     /// A tombstone up to this number hides nothing that a snapshot is to show.
     pub(crate) seq: SeqNo,
@@ -166,6 +168,7 @@ impl Snapshots {
 
     /// What may be forgotten; of what was found before the call. Later snapshots see all of it as gone, for the reason that
     /// [`are_open`](Self::are_open) gives, and because the clock is read under the lock.
+    #[allow(dead_code, reason = "only compaction and key order ask what may be forgotten")]
     pub(crate) fn horizon(&self, clock: &dyn Clock) -> Horizon {
         let open = read(&self.open);
         let seq = open.iter().map(|view| view.floor).min();
@@ -226,11 +229,13 @@ impl Snapshots {
     }
 
     /// The serial of the oldest snapshot that is open.
+    #[allow(dead_code, reason = "a build without compaction retires no segment")]
     pub(crate) fn oldest_serial(&self) -> Option<u64> {
         read(&self.open).first().map(|view| view.serial)
     }
 
     /// The serial of the newest snapshot that is open or being opened.
+    #[allow(dead_code, reason = "a build without compaction retires no segment")]
     pub(crate) fn newest_serial(&self) -> Option<u64> {
         read(&self.open).last().map(|view| view.serial)
     }
