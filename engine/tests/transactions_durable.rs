@@ -58,8 +58,9 @@ fn what_is_in_the_log_and_not_visible_yet_counts_and_is_told_when_it_is_durable(
         transaction.put(&db, "k", "mine").unwrap();
         let seq = db.put("before", "").unwrap();
         let first = pending(&db, "k", vec![7; bytes]);
-        let walked = db.transaction();
+        let mut walked = db.transaction();
         assert_eq!(walked.prefix(&db, "k").count(), 0, "it is not visible");
+        walked.put(&db, "seen", "").unwrap();
         assert_eq!(db.stats().durable_seq, seq);
         assert_eq!(transaction.commit().unwrap().unwrap_err().key, "k");
         assert!(db.stats().durable_seq > seq, "it was told too early");
