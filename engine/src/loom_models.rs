@@ -128,8 +128,6 @@ fn canary_nobody_asks() {
 ///
 /// L12: a snapshot is registered between a writer's look and its install.
 mod snapshots {
-    use loom::sync::atomic::AtomicU64;
-    use loom::sync::atomic::Ordering::{Acquire, Release};
     use loom::sync::{Arc, Condvar, Mutex, RwLock};
     use loom::thread;
 
@@ -150,27 +148,28 @@ mod snapshots {
         StaleForgotten,
     }
 
+    /// The newest commits of each sort; 0 for none.
+    #[derive(Debug, Clone, Copy, Default)]
+    struct Log {
+        last: SeqNo,
+        relaxed: SeqNo,
+        durable: SeqNo,
+    }
+
     struct Toy {
         gate: RwLock<()>,
-        last: Mutex<SeqNo>,
+        log: Mutex<Log>,
         /// Relaxed and durable commits come into it by two ways, so not in their order.
         index: Mutex<SeqNo>,
         newest: NewestWord,
         kept: Mutex<Vec<SeqNo>>,
-        /// The durable commit that was appended, and the one that was installed; 0 for none.
-        durable: AtomicU64,
-        settled: Mutex<SeqNo>,
+        /// The durable commit that a leader has installed; 0 for none.
+        led: Mutex<SeqNo>,
         moved: Condvar,
         defect: Defect,
     }
 
     impl Toy {
-        fn append(&self) -> SeqNo {
-            let mut last = self.last.lock().unwrap();
-            *last += 1;
-            *last
-        }
-
         fn keep(&self, seq: SeqNo) {
             if seq != 0 && self.newest.covers(seq) {
                 self.kept.lock().unwrap().push(seq);
@@ -196,38 +195,62 @@ mod snapshots {
             }
         }
 
-        /// Held from the append to the installation.
+        /// The gate is held from the append to the installation.
         fn commit_relaxed(&self) {
             let _shared = self.gate.read().unwrap();
-            self.install(self.append());
-        }
-
-        /// The gate is held for the append; the leader installs later.
-        fn append_durable(&self) -> SeqNo {
-            let _shared = self.gate.read().unwrap();
-            let seq = self.append();
-            self.durable.store(seq, Release);
-            seq
-        }
-
-        fn install_durable(&self, seq: SeqNo) {
+            let seq = {
+                let mut log = self.log.lock().unwrap();
+                log.last += 1;
+                log.relaxed = log.last;
+                log.last
+            };
             self.install(seq);
-            *self.settled.lock().unwrap() = seq;
+        }
+
+        /// Nothing is held; the leader installs later.
+        fn append_durable(&self) -> SeqNo {
+            let mut log = self.log.lock().unwrap();
+            log.last += 1;
+            log.durable = log.last;
+            log.last
+        }
+
+        /// The leader has the gate while it installs.
+        fn install_durable(&self, seq: SeqNo) {
+            {
+                let _shared = self.gate.read().unwrap();
+                self.install(seq);
+                *self.led.lock().unwrap() = seq;
+            }
             self.moved.notify_all();
         }
 
-        /// The newest commit that is shown, when everything up to it is installed.
+        /// The newest commit up to which everything is installed.
         fn choose_seq(&self) -> SeqNo {
-            let alone = (self.defect != Defect::NoGate).then(|| self.gate.write().unwrap());
-            let (seq, durable) = (*self.last.lock().unwrap(), self.durable.load(Acquire));
-            drop(alone);
-            if self.defect != Defect::NobodySettles {
-                let mut settled = self.settled.lock().unwrap();
-                while *settled < durable {
-                    settled = self.moved.wait(settled).unwrap();
+            let settled = {
+                let _alone = (self.defect != Defect::NoGate).then(|| self.gate.write().unwrap());
+                let (log, led) = (*self.log.lock().unwrap(), *self.led.lock().unwrap());
+                match log {
+                    Log { last, durable, .. } if durable <= led => Some(last),
+                    Log { relaxed, .. } if relaxed <= led => Some(led),
+                    _ => None,
                 }
+            };
+            settled.unwrap_or_else(|| self.settle())
+        }
+
+        /// A relaxed commit stands behind one that is not installed yet: that one is waited for.
+        fn settle(&self) -> SeqNo {
+            let log = *self.log.lock().unwrap();
+            if self.defect != Defect::NobodySettles {
+                let mut led = self.led.lock().unwrap();
+                while *led < log.durable {
+                    led = self.moved.wait(led).unwrap();
+                }
+                drop(led);
+                drop(self.gate.write().unwrap());
             }
-            seq
+            log.last
         }
 
         fn open(&self) -> SeqNo {
@@ -253,17 +276,19 @@ mod snapshots {
         loom::model(move || {
             let toy = Arc::new(Toy {
                 gate: RwLock::new(()),
-                last: Mutex::new(0),
+                log: Mutex::new(Log::default()),
                 index: Mutex::new(0),
                 newest: NewestWord::new(),
                 kept: Mutex::new(Vec::new()),
-                durable: AtomicU64::new(0),
-                settled: Mutex::new(0),
+                led: Mutex::new(0),
                 moved: Condvar::new(),
                 defect,
             });
-            // Appended before, so that few preemptions are needed for the others to overtake it.
-            let durable = has_durable.then(|| toy.append_durable());
+            // A relaxed commit and one that waits for its sync, as few steps away from all that can go wrong as can be.
+            let durable = has_durable.then(|| {
+                toy.commit_relaxed();
+                toy.append_durable()
+            });
             let writers = [durable, None].map(|durable| {
                 let toy = Arc::clone(&toy);
                 thread::spawn(move || match durable {
