@@ -150,7 +150,8 @@ impl Builder {
     }
 
     /// Whether segments that fill with garbage are rewritten in the background, as they are unless this says `false`: then
-    /// [`Db::compact`] and [`Db::step`] do it.
+    /// whoever writes does a piece of that work first, in proportion to the write and to how much there is to do, so that
+    /// space stays bounded without a worker (commits with a ticket do none); [`Db::compact`] and [`Db::step`] do it, too.
     pub fn async_compaction(mut self, on: bool) -> Self {
         self.options.async_compaction = Some(on);
         self

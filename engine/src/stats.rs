@@ -145,6 +145,9 @@ pub struct CompactionStats {
     pub debt_bytes: u64,
     /// Time that writers were made to wait because compaction was far behind, in microseconds.
     pub delay_us: u64,
+    /// Time that writers have compacted themselves, because there are no workers (`async_compaction(false)`), in
+    /// microseconds.
+    pub writer_work_us: u64,
 }
 
 /// The figures of a pool of workers; all 0 for a database that has none: in memory, `manual`, or without `async_compaction`.

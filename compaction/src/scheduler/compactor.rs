@@ -14,6 +14,9 @@ use crate::strategy::{Limits, Reason};
 // speed would wear out the disk for nothing.
 const FRUITLESS_MAX: u32 = 4;
 
+/// What a step counts for at least in [`Compactor::worked_bytes`], so that none is for nothing.
+const STEP_BYTES_MIN: u64 = 4096;
+
 /// The sums of some jobs.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -58,6 +61,7 @@ pub struct Compactor<S: SegmentStore> {
     /// Jobs in a row that were of no use.
     fruitless: u32,
     done: Summary,
+    worked_bytes: u64,
 }
 
 impl<S: SegmentStore> fmt::Debug for Compactor<S> {
@@ -69,7 +73,15 @@ impl<S: SegmentStore> fmt::Debug for Compactor<S> {
 
 impl<S: SegmentStore> Compactor<S> {
     pub(super) fn new(shared: Arc<Shared<S>>, limits: Option<Limits>) -> Self {
-        Compactor { shared, limits, job: None, attempts: 0, fruitless: 0, done: Summary::default() }
+        Compactor {
+            shared,
+            limits,
+            job: None,
+            attempts: 0,
+            fruitless: 0,
+            done: Summary::default(),
+            worked_bytes: 0,
+        }
     }
 
     pub(super) fn with_job(shared: Arc<Shared<S>>, job: LeasedJob<S>) -> Self {
@@ -103,9 +115,11 @@ impl<S: SegmentStore> Compactor<S> {
             leased.lease.take(leased.job.outputs());
         }
         let progress = leased.job.step();
+        self.worked_bytes += STEP_BYTES_MIN;
         self.shared.metrics.worked(stage, clock.monotonic().saturating_sub(begun));
         match progress {
-            Ok(Progress::Worked { .. }) => {
+            Ok(Progress::Worked { bytes, .. }) => {
+                self.worked_bytes += bytes;
                 self.attempts = 0;
                 Ok(Step::Again)
             }
@@ -124,6 +138,16 @@ impl<S: SegmentStore> Compactor<S> {
                 Err(error)
             }
         }
+    }
+
+    /// How much was done so far: bytes read and written, and 4 KiB for each step. For whoever works in proportion to something.
+    pub fn worked_bytes(&self) -> u64 {
+        self.worked_bytes
+    }
+
+    /// True while it has a job in hand.
+    pub fn has_job(&self) -> bool {
+        self.job.is_some()
     }
 
     fn finish(&mut self, report: &Report) -> Step {

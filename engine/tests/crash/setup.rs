@@ -61,6 +61,8 @@ pub struct Setup {
     pub checkpoint_threshold_bytes: u64,
     /// Whether key order is sealed and merged all the time, with its runs in files.
     pub tiny_runs: bool,
+    /// Whether writers compact, too.
+    pub inline: bool,
 }
 
 impl Setup {
@@ -76,6 +78,7 @@ impl Setup {
             compression: (number / 12).is_multiple_of(2),
             checkpoint_threshold_bytes: random.pick(&[0, 6_000]),
             tiny_runs: (number / 24).is_multiple_of(2),
+            inline: random.percent(50) && cfg!(feature = "compaction"),
         }
     }
 
@@ -96,6 +99,9 @@ impl Setup {
             // One is opened for each image, for a handful of keys: few shards are soon made.
             builder = builder.index_shards(64);
         }
+        if self.inline {
+            builder = builder.async_compaction(false);
+        }
         builder
             .durability(self.mode.durability())
             .tail(self.tail)
@@ -112,10 +118,11 @@ impl Setup {
 
 impl std::fmt::Display for Setup {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Setup { mode, tail, mapping, compression, tiny_runs, .. } = self;
+        let Setup { mode, tail, mapping, compression, tiny_runs, inline, .. } = self;
         write!(
             f,
-            "mode={mode:?} tail={tail:?} mapping={mapping} compression={compression} tiny_runs={tiny_runs}"
+            "mode={mode:?} tail={tail:?} mapping={mapping} compression={compression} tiny_runs={tiny_runs} \
+             inline={inline}"
         )
     }
 }

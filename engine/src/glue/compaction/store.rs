@@ -65,7 +65,7 @@ impl Store {
         }
     }
 
-    fn core(&self) -> Result<Arc<Core>> {
+    pub(super) fn core(&self) -> Result<Arc<Core>> {
         let core = self.core.upgrade().ok_or_else(|| Error::closed(ClosedReason::Clean))?;
         // Not whether it is closed: a close waits for the job that is published.
         core.latch.get().map_or(Ok(()), |cause| Err(cause.clone()))?;
@@ -86,6 +86,16 @@ impl Store {
             wal.seal_active()?;
         }
         core.sync().map(drop)
+    }
+
+    /// Makes sealed segments durable, so that they settle; false if all of them are.
+    pub(super) fn sync_sealed(&self) -> Result<bool> {
+        let core = self.core()?;
+        let has_unsettled = wal(&core)?.segments().iter().any(|it| it.sealed && !it.settled);
+        if has_unsettled {
+            core.sync()?;
+        }
+        Ok(has_unsettled)
     }
 
     /// Leaves the segment that is being written if much of it is garbage; true if it did.
