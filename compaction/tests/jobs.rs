@@ -9,7 +9,7 @@ use std::time::Duration;
 use common::{Injected, ManualClock, MemoryStore};
 use cortenkv_compaction::{
     AgeClass, Chain, Choice, Greedy, Job, Limits, Never, Progress, Reason, Scheduler,
-    SchedulerOptions, SegmentStats, Stage, Step, Strategy, TokenBucket, Unpaced, Work,
+    SchedulerOptions, SegmentStats, Stage, Step, Strategy, TokenBucket, Unpaced, Verdict, Work,
 };
 
 fn eager() -> Limits {
@@ -216,6 +216,48 @@ fn a_segment_that_always_fails_does_not_keep_the_others_from_being_reclaimed() {
     clock.advance(cortenkv_compaction::SHUN);
     while compactor.step() == Ok(Step::Again) {}
     assert_eq!(store.space_amplification(), 1.0, "it is tried again later");
+}
+
+// A damaged segment costs one attempt, takes nothing else with it, and is no debt that writers would have to wait for.
+#[test]
+fn a_damaged_segment_is_left_alone_for_good_and_the_others_are_not() {
+    let store = updated_store();
+    let damaged = store.segment_ids()[1];
+    let scheduler = scheduler(&store, Greedy);
+    store.spoil(damaged, Verdict::LeaveAlone(damaged));
+    let mut compactor = scheduler.compactor();
+    let failures = (0..1_000).filter(|_| compactor.step().is_err()).count();
+    assert_eq!(failures, 1);
+    assert_eq!(scheduler.stats().jobs_given_up, 1);
+    assert!(store.segment_ids().contains(&damaged) && scheduler.stats().jobs > 0);
+    let others = store.stats().into_iter().filter(|it| it.id != damaged && it.sealed);
+    assert_eq!(others.map(|it| it.garbage_bytes()).sum::<u64>(), 0);
+    assert_eq!(scheduler.stats().debt_bytes, 0);
+    assert_eq!(scheduler.compact_segments(&[damaged]), Ok(None));
+}
+
+#[test]
+fn the_store_says_whether_a_failed_step_is_tried_at_once_or_given_up() {
+    for (verdict, failures_seen) in [(Verdict::GiveUp, 1_000), (Verdict::AtOnce, 1)] {
+        let store = updated_store();
+        let scheduler = scheduler(&store, Greedy);
+        let spoiled = store.segment_ids()[1];
+        store.spoil(spoiled, verdict);
+        let mut compactor = scheduler.compactor();
+        let mut seen = 0;
+        for _ in 0..1_000 {
+            match compactor.step() {
+                Err(_) => seen += 1,
+                Ok(Step::Again) => {}
+                Ok(_) => break,
+            }
+        }
+        assert!(seen >= 1 && seen <= failures_seen, "{verdict:?}: {seen}");
+        let attempts = scheduler.stats().failures / scheduler.stats().jobs_given_up;
+        let attempts_max = u64::from(cortenkv_compaction::ATTEMPTS_MAX);
+        assert_eq!(attempts, if verdict == Verdict::GiveUp { 1 } else { attempts_max });
+        assert!(store.segment_ids().contains(&spoiled));
+    }
 }
 
 #[test]

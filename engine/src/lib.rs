@@ -84,7 +84,10 @@ pub use read::Entry;
 pub use record::SeqNo;
 pub use scan::{Keys, Scan};
 pub use segments::SegmentReport;
-pub use stats::{Build, CompactionReport, CompactionStats, OpenReport, PoolStats, Progress, Stats};
+pub use stats::{
+    Build, CompactionReport, CompactionStats, DamagedSegment, OpenReport, PoolStats, Progress,
+    Stats,
+};
 pub use storage_engine::StorageEngine;
 pub use ticket::Ticket;
 pub use verify::VerifyReport;

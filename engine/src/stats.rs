@@ -1,5 +1,6 @@
 //! What a database tells about itself: figures, the report of its opening, the progress of it, the parts of the build.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
@@ -148,6 +149,28 @@ pub struct CompactionStats {
     /// Time that writers have compacted themselves, because there are no workers (`async_compaction(false)`), in
     /// microseconds.
     pub writer_work_us: u64,
+    /// Damaged segments that jobs have met. They are left alone until the database is opened again; what is intact in them is
+    /// read as before.
+    pub damaged_segments: Vec<DamagedSegment>,
+    /// Times that files of retired segments could not be removed; the next opening removes them.
+    pub files_not_removed: u64,
+    /// The newest error of a job.
+    pub last_error: Option<String>,
+}
+
+/// A segment that could not be compacted because it is damaged.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
+pub struct DamagedSegment {
+    /// Its number.
+    pub id: u64,
+    /// Its file.
+    pub file: PathBuf,
+    /// Where the damage was met, in bytes from the start of the file.
+    pub offset: u64,
+    /// A sentence.
+    pub what: String,
 }
 
 /// The figures of a pool of workers; all 0 for a database that has none: in memory, `manual`, or without `async_compaction`.

@@ -7,7 +7,7 @@ use super::{ATTEMPTS_MAX, LeasedJob, Shared};
 use crate::job::{Progress, Report, Stage};
 use crate::pacer::Unpaced;
 use crate::pool::{Step, Work, WorkError};
-use crate::store::SegmentStore;
+use crate::store::{SegmentStore, Verdict};
 use crate::strategy::{Limits, Reason};
 
 // LIMIT: jobs in a row that may be of no use. More of them mean that the store's numbers are wrong, and going on at full
@@ -128,16 +128,31 @@ impl<S: SegmentStore> Compactor<S> {
                 Ok(Step::Wait(wait))
             }
             Ok(Progress::Done(report)) => Ok(self.finish(&report)),
-            Err(error) => {
-                self.shared.metrics.failed();
-                self.attempts += 1;
-                if self.attempts >= ATTEMPTS_MAX && !leased.job.is_published() {
-                    self.shared.shun(&leased.lease.segments);
-                    self.give_up();
-                }
-                Err(error)
-            }
+            Err(error) => self.fail(error),
         }
+    }
+
+    /// A step of the job has failed.
+    fn fail(&mut self, error: S::Error) -> Result<Step, S::Error> {
+        self.shared.metrics.failed();
+        self.attempts += 1;
+        let Some(leased) = &self.job else { return Err(error) };
+        let is_hopeless = self.attempts >= ATTEMPTS_MAX;
+        match self.shared.store.judge(&error, leased.job.victims()) {
+            Verdict::AtOnce if !is_hopeless => return Ok(Step::Again),
+            _ if leased.job.is_published() => {}
+            Verdict::LeaveAlone(segment) => {
+                self.shared.leave_alone(segment);
+                self.give_up();
+            }
+            Verdict::GiveUp => self.give_up(),
+            Verdict::AtOnce | Verdict::Later if is_hopeless => {
+                self.shared.shun(&leased.lease.segments);
+                self.give_up();
+            }
+            Verdict::AtOnce | Verdict::Later => {}
+        }
+        Err(error)
     }
 
     /// How much was done so far: bytes read and written, and 4 KiB for each step. For whoever works in proportion to something.

@@ -23,7 +23,8 @@
 //! workers (`async_compaction(false)`) writers do the work, piece by piece, before they take any lock.
 //!
 //! # Failure
-//! A job that fails is tried again; what it has written so far does not count. A panic closes the database to writes.
+//! A job that fails is tried again; what it has written so far does not count. `faults` has the cases. A panic closes the
+//! database to writes.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, OnceLock};
@@ -44,6 +45,8 @@ use crate::sync::lock;
 
 #[path = "compaction/fate.rs"]
 mod fate;
+#[path = "compaction/faults.rs"]
+mod faults;
 #[path = "compaction/idle.rs"]
 mod idle;
 #[path = "compaction/inline.rs"]
@@ -285,7 +288,7 @@ impl Compaction {
         let Some(running) = self.running.get() else { return CompactionStats::default() };
         let stats = running.scheduler.stats();
         let totals = running.store.totals();
-        CompactionStats {
+        let mut figures = CompactionStats {
             jobs: stats.jobs,
             jobs_given_up: stats.jobs_given_up,
             failures: stats.failures,
@@ -299,7 +302,10 @@ impl Compaction {
             debt_bytes: stats.debt_bytes,
             delay_us: running.pressure.slept().as_micros() as u64,
             writer_work_us: running.inline.as_ref().map_or(0, Inline::worked_us),
-        }
+            ..CompactionStats::default()
+        };
+        running.store.faults.describe(&mut figures);
+        figures
     }
 }
 

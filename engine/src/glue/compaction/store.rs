@@ -14,18 +14,20 @@ use std::sync::{Arc, Weak};
 
 use cortenkv_compaction::{
     Fate, LivenessTable, Placed, Record, SegmentId, SegmentStats, SegmentStore, Stream, Totals,
+    Verdict,
 };
 use cortenkv_wal::bugs::{Bug, planted};
 use cortenkv_wal::{COMPACTED_ID_MIN, SegmentInfo, SegmentReader, Wal};
 
 use super::fate;
+use super::faults::Faults;
 use super::leaving::Leaving;
 use super::older::{OlderPuts, Source};
 use super::output::{Output, class_of, location_of};
 use crate::address::Address;
 use crate::catalog::SharedManifest;
 use crate::core::{Core, Installed};
-use crate::error::{ClosedReason, Error, Result};
+use crate::error::{ClosedReason, Error, ErrorKind, Result};
 use crate::log::LogSegment;
 use crate::parts::DurableLog;
 use crate::parts::manifest::edit::{CompactedInfo, Edit};
@@ -43,6 +45,7 @@ pub(super) struct Store {
     manifest: SharedManifest,
     pub(super) older: OlderPuts,
     leaving: Leaving,
+    pub(super) faults: Faults,
 }
 
 impl Store {
@@ -54,7 +57,8 @@ impl Store {
     ) -> Result<Self> {
         let older = OlderPuts::open(core, wal(core)?.dir());
         let leaving = Leaving::default();
-        Ok(Store { core: Arc::downgrade(core), liveness, manifest, older, leaving })
+        let faults = Faults::default();
+        Ok(Store { core: Arc::downgrade(core), liveness, manifest, older, leaving, faults })
     }
 
     /// Gives out again the slots of retired segments that no reader can know of any more.
@@ -124,15 +128,19 @@ impl Store {
     }
 
     /// Takes victims out of the log and removes their files.
+    ///
+    /// # Errors
+    /// `Io` if a file is still there, after all others are gone.
     fn remove(&self, core: &Core, victims: &[SegmentId]) -> Result<()> {
         let wal = wal(core)?;
         let in_log = wal.segments();
         let in_log: Vec<u64> =
             in_log.iter().map(|segment| segment.id).filter(|id| victims.contains(id)).collect();
-        wal.retire(&in_log)?;
+        let retired = wal.retire(&in_log);
         let compacted: Vec<u64> =
             victims.iter().filter(|id| **id >= COMPACTED_ID_MIN).copied().collect();
-        Ok(wal.remove_compacted(&compacted)?)
+        let removed = wal.remove_compacted(&compacted);
+        Ok(retired.and(removed)?)
     }
 
     /// Looks at what there is; for the log that is one lock of the appender.
@@ -262,7 +270,8 @@ impl SegmentStore for Store {
     fn create(&self, stream: Stream, _created: u64) -> Result<Output> {
         let core = self.core()?;
         let id = lock(&self.manifest).next_compacted_id();
-        Output::create(&core, id, stream, &self.liveness)
+        let created = Output::create(&core, id, stream, &self.liveness);
+        created.inspect_err(|error| core.note_failure(error))
     }
 
     fn id(&self, output: &Output) -> SegmentId {
@@ -278,7 +287,8 @@ impl SegmentStore for Store {
                 (copy.value, copy.expires_at_ms) = (&[], None);
             }
             copy.in_batch = false;
-            let token = output.append(&copy)?;
+            let appended = output.append(&copy);
+            let token = appended.inspect_err(|error| core.note_failure(error))?;
             Ok(Placed { token, bytes: u64::from(copy.stored_bytes()) })
         })?;
         let placed: Placed = placed.unwrap_or_else(|| Err(gone()))?;
@@ -289,7 +299,8 @@ impl SegmentStore for Store {
     }
 
     fn seal(&self, output: &mut Output) -> Result<()> {
-        output.seal()
+        let core = self.core()?;
+        output.seal().inspect_err(|error| core.note_failure(error))
     }
 
     fn publish(&self, outputs: &mut [Output], victims: &[SegmentId]) -> Result<()> {
@@ -351,13 +362,22 @@ impl SegmentStore for Store {
     fn retire(&self, victims: &[SegmentId]) -> Result<()> {
         let core = self.core()?;
         self.leaving.empty(&core.slots, victims);
-        self.remove(&core, victims)?;
+        match self.remove(&core, victims) {
+            // They do not count any more: the next opening removes them.
+            Err(error) if *error.kind() == ErrorKind::Io => self.faults.note_not_removed(&error),
+            removed => removed?,
+        }
         self.older.retire(victims);
         for id in victims {
             self.liveness.retire(*id);
         }
         core.images.end_moving(victims);
         Ok(())
+    }
+
+    fn judge(&self, error: &Error, victims: &[SegmentId]) -> Verdict {
+        let core = self.core.upgrade();
+        core.map_or(Verdict::Later, |core| self.faults.judge(&core, error, victims))
     }
 }
 
