@@ -191,8 +191,15 @@ impl<S: SegmentStore> Scheduler<S> {
             }
             Choice::Compact { segments, reason: Reason::Manual }
         };
-        let Some(job) = self.0.lease(&limits, Arc::new(Unpaced), choose)? else { return Ok(None) };
-        Compactor::with_job(Arc::clone(&self.0), job).run_job().map(Some)
+        loop {
+            let Some(job) = self.0.lease(&limits, Arc::new(Unpaced), choose)? else {
+                return Ok(None);
+            };
+            let done = Compactor::with_job(Arc::clone(&self.0), job).run_job()?;
+            if done.jobs > 0 {
+                return Ok(Some(done));
+            }
+        }
     }
 
     /// Tells whether anybody writes the store, which decides about the target.
@@ -249,6 +256,8 @@ impl<S: SegmentStore> Shared<S> {
         if left_over.is_some() {
             return Ok(left_over);
         }
+        let live_bytes_max = limits.live_bytes_max.min(self.store.room_bytes());
+        let limits = &Limits { live_bytes_max, ..*limits };
         self.lease(limits, pacer, |segments| self.options.strategy.pick(segments, limits))
     }
 

@@ -44,6 +44,7 @@ pub(crate) struct Installer {
 
 /// The installation of a commit by the thread that appends it, in place of the [`Installer`]'s: it has the database at hand,
 /// and the hash of the key of a single write.
+#[derive(Clone, Copy)]
 pub(crate) struct Installing<'a> {
     pub(crate) core: &'a Core,
     pub(crate) hash: Option<u64>,

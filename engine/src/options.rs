@@ -236,6 +236,8 @@ pub(crate) struct Options {
     pub(crate) write_back_cache: bool,
     pub(crate) cache_capacity_bytes: u64,
     pub(crate) memory_budget_bytes: u64,
+    /// The reserve of a full disk, `None` for automatic.
+    pub(crate) reserve_bytes: Option<u64>,
     /// The workers of the pool, 0 for automatic, and the most that this comes to.
     pub(crate) workers: (u32, u32),
     /// The pool, in place of one by `workers`.
@@ -265,6 +267,7 @@ impl Default for Options {
             write_back_cache: false,
             cache_capacity_bytes: 0,
             memory_budget_bytes: 0,
+            reserve_bytes: None,
             workers: (0, WORKERS_MAX),
             pool: None,
         }

@@ -139,18 +139,21 @@ impl<S: SegmentStore> Compactor<S> {
         let Some(leased) = &self.job else { return Err(error) };
         let is_hopeless = self.attempts >= ATTEMPTS_MAX;
         match self.shared.store.judge(&error, leased.job.victims()) {
-            Verdict::AtOnce if !is_hopeless => return Ok(Step::Again),
             _ if leased.job.is_published() => {}
+            Verdict::PickAnew => {
+                self.give_up();
+                return Ok(Step::Again);
+            }
             Verdict::LeaveAlone(segment) => {
                 self.shared.leave_alone(segment);
                 self.give_up();
             }
             Verdict::GiveUp => self.give_up(),
-            Verdict::AtOnce | Verdict::Later if is_hopeless => {
+            Verdict::Later if is_hopeless => {
                 self.shared.shun(&leased.lease.segments);
                 self.give_up();
             }
-            Verdict::AtOnce | Verdict::Later => {}
+            Verdict::Later => {}
         }
         Err(error)
     }
@@ -194,7 +197,7 @@ impl<S: SegmentStore> Compactor<S> {
         Ok(self.done)
     }
 
-    /// Steps until its job is done.
+    /// Steps until its job is done, or given up to be picked anew: then the sum has no job.
     pub(super) fn run_job(mut self) -> Result<Summary, S::Error> {
         while self.job.is_some() {
             self.step()?;

@@ -99,6 +99,7 @@ pub struct MemoryStore {
     fail_at: AtomicU64,
     /// A segment that cannot be read, and what is to be done about that.
     spoiled: Mutex<Option<(SegmentId, Verdict)>>,
+    room_bytes: Mutex<Option<u64>>,
     /// The call that fails has had its effect.
     pub fail_late: AtomicBool,
     /// Outputs that were dropped without being published.
@@ -301,6 +302,15 @@ impl MemoryStore {
         *self.spoiled.lock().unwrap() = Some((segment, verdict));
     }
 
+    pub fn mend(&self) {
+        *self.spoiled.lock().unwrap() = None;
+    }
+
+    /// So many bytes may be written by a job.
+    pub fn set_room(&self, bytes: u64) {
+        *self.room_bytes.lock().unwrap() = Some(bytes);
+    }
+
     pub fn calls(&self) -> u64 {
         self.calls.load(SeqCst)
     }
@@ -500,5 +510,9 @@ impl SegmentStore for MemoryStore {
         spoiled
             .filter(|(id, _)| victims.contains(id))
             .map_or(Verdict::Later, |(_, verdict)| verdict)
+    }
+
+    fn room_bytes(&self) -> u64 {
+        self.room_bytes.lock().unwrap().unwrap_or(u64::MAX)
     }
 }

@@ -43,6 +43,8 @@ use crate::segments::{SegmentFigures, SegmentReport, SegmentState};
 use crate::stats::{CompactionReport, CompactionStats, PoolStats};
 use crate::sync::lock;
 
+#[path = "compaction/access.rs"]
+mod access;
 #[path = "compaction/fate.rs"]
 mod fate;
 #[path = "compaction/faults.rs"]
@@ -324,7 +326,7 @@ fn figures(counts: &SegmentCounts) -> SegmentFigures {
     }
 }
 
-fn scheduler_options(core: &Core) -> SchedulerOptions {
+fn limits(core: &Core) -> Limits {
     let mut limits = Limits::default();
     // A segment has a header, and compressed records have frames.
     limits.segment_bytes -= 256 << 10;
@@ -332,6 +334,10 @@ fn scheduler_options(core: &Core) -> SchedulerOptions {
         limits.segment_bytes = limits.segment_bytes.min(core.options.segment_bytes);
         limits.garbage_bytes_min = limits.garbage_bytes_min.min(core.options.segment_bytes / 16);
     }
+    limits
+}
+
+fn scheduler_options(core: &Core) -> SchedulerOptions {
     let mut strategy = Chain::default();
     if core.options.compression != Compression::None {
         // Small commits are not compressed when they are appended.
@@ -339,7 +345,7 @@ fn scheduler_options(core: &Core) -> SchedulerOptions {
     }
     SchedulerOptions {
         strategy: Box::new(strategy),
-        limits,
+        limits: limits(core),
         clock: Arc::new(Clock(Arc::clone(&core.options.clock))),
         ..SchedulerOptions::default()
     }

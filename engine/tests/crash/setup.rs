@@ -63,6 +63,8 @@ pub struct Setup {
     pub tiny_runs: bool,
     /// Whether writers compact, too.
     pub inline: bool,
+    /// Kept for what frees space.
+    pub reserve_bytes: u64,
 }
 
 impl Setup {
@@ -78,7 +80,8 @@ impl Setup {
             compression: (number / 12).is_multiple_of(2),
             checkpoint_threshold_bytes: random.pick(&[0, 6_000]),
             tiny_runs: (number / 24).is_multiple_of(2),
-            inline: random.percent(50) && cfg!(feature = "compaction"),
+            inline: random.percent(30) && cfg!(feature = "compaction"),
+            reserve_bytes: random.pick(&[0, 0, 8 << 10]),
         }
     }
 
@@ -109,6 +112,7 @@ impl Setup {
             .checkpoint_threshold_bytes(self.checkpoint_threshold_bytes)
             .segment_bytes(SEGMENT_BYTES as u64)
             .window_bytes(4 << 10)
+            .reserve_bytes(self.reserve_bytes)
             .manual()
             .vfs(vfs)
             .clock(clock)
@@ -118,11 +122,11 @@ impl Setup {
 
 impl std::fmt::Display for Setup {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Setup { mode, tail, mapping, compression, tiny_runs, inline, .. } = self;
+        let Setup { mode, tail, mapping, compression, tiny_runs, inline, reserve_bytes, .. } = self;
         write!(
             f,
             "mode={mode:?} tail={tail:?} mapping={mapping} compression={compression} tiny_runs={tiny_runs} \
-             inline={inline}"
+             inline={inline} reserve_bytes={reserve_bytes}"
         )
     }
 }

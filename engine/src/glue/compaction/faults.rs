@@ -3,7 +3,7 @@
 //! # Failure
 //! | what | what is done |
 //! |---|---|
-//! | a full disk | the job is given up, and tried again later |
+//! | a full disk | the reserve is given up, and with its room a job is picked; if there is none, that is tried again later |
 //! | damage in a victim | it is left alone until the database is opened again; its file and the offset are in the figures |
 //! | an output cannot be written or synced | the database takes no more writes (`Io` is latched): a sync that failed proves nothing |
 //! | an edit of the manifest fails | the same |
@@ -35,7 +35,10 @@ impl Faults {
     pub(super) fn judge(&self, core: &Core, error: &Error, victims: &[SegmentId]) -> Verdict {
         *lock(&self.last_error) = Some(error.to_string());
         match error.kind() {
-            ErrorKind::StorageFull => Verdict::GiveUp,
+            ErrorKind::StorageFull => match core.log.durable() {
+                Some(log) if log.give_up_reserve() => Verdict::PickAnew,
+                _ => Verdict::GiveUp,
+            },
             ErrorKind::Corruption { file, offset, .. } => {
                 let is_it = |id: &&SegmentId| core.log.file_of(**id).as_ref() == Some(file);
                 let Some(&id) = victims.iter().find(is_it) else { return Verdict::Later };

@@ -17,18 +17,19 @@ use cortenkv_compaction::{
     Verdict,
 };
 use cortenkv_wal::bugs::{Bug, planted};
-use cortenkv_wal::{COMPACTED_ID_MIN, SegmentInfo, SegmentReader, Wal};
+use cortenkv_wal::{COMPACTED_ID_MIN, SegmentInfo};
 
+use super::access::{gone, log, reader, wal};
 use super::fate;
 use super::faults::Faults;
 use super::leaving::Leaving;
+use super::limits;
 use super::older::{OlderPuts, Source};
 use super::output::{Output, class_of, location_of};
 use crate::address::Address;
 use crate::catalog::SharedManifest;
 use crate::core::{Core, Installed};
 use crate::error::{ClosedReason, Error, ErrorKind, Result};
-use crate::log::LogSegment;
 use crate::parts::DurableLog;
 use crate::parts::manifest::edit::{CompactedInfo, Edit};
 use crate::parts::segment::{ours, theirs};
@@ -87,7 +88,7 @@ impl Store {
         let active = wal.segments().last().map(|segment| segment.id);
         let live = active.and_then(|id| self.liveness.get(id, 0));
         if live.is_some_and(|stats| stats.garbage_bytes() > 0) {
-            wal.seal_active()?;
+            seal_active(&core)?;
         }
         core.sync().map(drop)
     }
@@ -116,7 +117,7 @@ impl Store {
         if garbage_bytes < GARBAGE_BYTES_MIN || garbage_bytes * 4 < stats.total_bytes {
             return Ok(false);
         }
-        wal.seal_active()?;
+        seal_active(&core)?;
         core.sync()?;
         Ok(true)
     }
@@ -143,6 +144,13 @@ impl Store {
         Ok(retired.and(removed)?)
     }
 
+    /// Keeps the reserve as large as it should be.
+    fn follow_reserve(&self, core: &Core, is_freed: bool) -> Result<()> {
+        let live_bytes = self.liveness.totals().live_bytes;
+        log(core)?.follow_reserve(live_bytes, limits(core).segment_bytes, is_freed);
+        Ok(())
+    }
+
     /// Looks at what there is; for the log that is one lock of the appender.
     fn look(&self, core: &Core) -> Result<(Vec<SegmentInfo>, BTreeMap<SegmentId, CompactedInfo>)> {
         let mut log = wal(core)?.segments();
@@ -167,28 +175,13 @@ impl Store {
     }
 }
 
-/// The log of a database on disk: no other is compacted.
-fn log(core: &Core) -> Result<&DurableLog> {
-    core.log.durable().ok_or_else(|| Error::closed(ClosedReason::Clean))
-}
-
-pub(super) fn wal(core: &Core) -> Result<&Wal> {
-    log(core).map(|log| &log.wal)
-}
-
-/// A segment to be read from one end to the other: as it is mounted, else opened.
-pub(super) fn reader(core: &Core, id: SegmentId) -> Result<SegmentReader> {
-    let slot = lock(&core.slots.book).assigned.get(&id).copied();
-    let cell = slot.and_then(|slot| core.slots.cell(usize::from(slot)));
-    let mounted = cell.and_then(|cell| {
-        cell.with(|mounted| match &mounted.segment {
-            LogSegment::Durable(segment) => Some(segment.reader.clone()),
-            LogSegment::Memory(_) => None,
-        })
-    });
-    match mounted.flatten() {
-        Some(reader) => Ok(reader),
-        None => Ok(log(core)?.segment(id)?.reader),
+/// Leaves the segment that is being written; on a full disk only if there is room for another one.
+fn seal_active(core: &Core) -> Result<()> {
+    let log = log(core)?;
+    match log.draw_on_reserve(|| Ok(log.wal.seal_active()?)) {
+        // The others can be compacted all the same.
+        Err(error) if *error.kind() == ErrorKind::StorageFull => Ok(()),
+        sealed => sealed,
     }
 }
 
@@ -214,6 +207,7 @@ impl SegmentStore for Store {
     fn segments(&self) -> Result<Vec<SegmentStats>> {
         let core = self.core()?;
         self.reuse_slots();
+        self.follow_reserve(&core, false)?;
         let (log, compacted) = self.look(&core)?;
         let now_ms = core.now_ms();
         let numbers = |id| {
@@ -270,7 +264,8 @@ impl SegmentStore for Store {
     fn create(&self, stream: Stream, _created: u64) -> Result<Output> {
         let core = self.core()?;
         let id = lock(&self.manifest).next_compacted_id();
-        let created = Output::create(&core, id, stream, &self.liveness);
+        let create = || Output::create(&core, id, stream, &self.liveness);
+        let created = log(&core)?.draw_on_reserve(create);
         created.inspect_err(|error| core.note_failure(error))
     }
 
@@ -309,7 +304,7 @@ impl SegmentStore for Store {
             // DURABILITY: whatever made a record of a victim dead, before the victim does not count any more (rule 3).
             core.sync()?;
         }
-        let log = wal(&core)?.segments();
+        let segments = wal(&core)?.segments();
         if planted(Bug::UnlinkedBeforeEdit) {
             self.remove(&core, victims)?;
         }
@@ -321,7 +316,7 @@ impl SegmentStore for Store {
         };
         // Called again after it was done, there is nothing left to do.
         if victims.iter().any(is_new) {
-            let retired = log.iter().filter(|segment| victims.contains(&segment.id));
+            let retired = segments.iter().filter(|segment| victims.contains(&segment.id));
             let retired = retired.map(SegmentInfo::retired).collect();
             let removed = victims.iter().filter(|id| **id >= COMPACTED_ID_MIN).copied().collect();
             let added: Vec<_> = outputs.iter().filter_map(Output::info).collect();
@@ -330,7 +325,9 @@ impl SegmentStore for Store {
             let edit = Edit::JobDone { added, retired, removed };
             outputs.iter_mut().for_each(|output| output.may_be_published = true);
             // Whether a failed edit is there is open, and the next one is refused: nothing can be reclaimed any more.
-            manifest.commit(edit).inspect_err(|error| core.note_failure(error))?;
+            let commit = || manifest.commit(edit.clone());
+            let committed = log(&core)?.draw_on_reserve(commit);
+            committed.inspect_err(|error| core.note_failure(error))?;
         }
         Ok(())
     }
@@ -372,15 +369,16 @@ impl SegmentStore for Store {
             self.liveness.retire(*id);
         }
         core.images.end_moving(victims);
-        Ok(())
+        self.follow_reserve(&core, true)
+    }
+
+    fn room_bytes(&self) -> u64 {
+        let room = |core: Arc<Core>| log(&core).map(DurableLog::room_bytes);
+        self.core.upgrade().and_then(|core| room(core).ok()).unwrap_or(u64::MAX)
     }
 
     fn judge(&self, error: &Error, victims: &[SegmentId]) -> Verdict {
         let core = self.core.upgrade();
         core.map_or(Verdict::Later, |core| self.faults.judge(&core, error, victims))
     }
-}
-
-pub(super) fn gone() -> Error {
-    Error::invalid("a record of a segment that is being compacted is gone; run `corten verify`")
 }
