@@ -85,8 +85,8 @@ pub use record::SeqNo;
 pub use scan::{Keys, Scan};
 pub use segments::SegmentReport;
 pub use stats::{
-    Build, CompactionReport, CompactionStats, DamagedSegment, OpenReport, PoolStats, Progress,
-    Stats,
+    Build, CompactionReport, CompactionStats, DamagedSegment, LostKey, LostPlace, OpenReport,
+    PoolStats, Progress, SalvagedSegment, Stats,
 };
 pub use storage_engine::StorageEngine;
 pub use ticket::Ticket;

@@ -8,6 +8,10 @@ use std::sync::atomic::Ordering::Relaxed;
 use crate::core::Installed;
 use crate::record::SeqNo;
 
+mod opening;
+
+pub use opening::{LostKey, LostPlace, OpenReport, SalvagedSegment};
+
 /// Which parts this build has; the others have stand-ins, or answer `Unsupported`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
@@ -277,39 +281,6 @@ impl LogStats {
 
 fn mean(total: u64, count: u64) -> f64 {
     if count == 0 { 0.0 } else { total as f64 / count as f64 }
-}
-
-/// What opening a database did and found.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
-#[non_exhaustive]
-pub struct OpenReport {
-    /// True when there was no database before.
-    pub created: bool,
-    /// Segments that were replayed.
-    pub segments: u64,
-    /// Records that were replayed.
-    pub records: u64,
-    /// Bytes that were replayed.
-    pub bytes: u64,
-    /// Bytes cut off behind the last intact commit: what a crash left half written.
-    pub bytes_cut: u64,
-    /// Damaged places that salvage passed over.
-    pub damaged_places: u64,
-    /// Keys that have a value.
-    pub keys: u64,
-    /// Time for lock and manifest, in milliseconds.
-    pub manifest_ms: u64,
-    /// Time for reading the log, in milliseconds.
-    pub replay_ms: u64,
-    /// Time for filling the index, in milliseconds.
-    pub index_ms: u64,
-    /// Time for reading the image of the index, in milliseconds.
-    pub image_ms: u64,
-    /// Bytes of the image; 0 if there was none, or it was of no use.
-    pub image_bytes: u64,
-    /// Keys that the image gave, those of tombstones included.
-    pub image_keys: u64,
 }
 
 /// How far an opening has come; the listener is set by `Builder::progress`.

@@ -65,7 +65,7 @@ mod wal;
 
 pub use batch::{Batch, COMMIT_BYTES_MAX, KEY_BYTES_MAX, VALUE_BYTES_MAX};
 pub use compacted::{
-    COMPACTED_ID_MIN, CompactedBuilder, CompactedFile, CompactedReport, CompactedSegment,
+    COMPACTED_ID_MIN, CompactedBuilder, CompactedFile, CompactedReport, CompactedSegment, Salvaged,
 };
 pub use error::{ClosedReason, Error, ErrorKind, Result};
 pub use known::KnownSegment;

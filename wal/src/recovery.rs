@@ -50,7 +50,7 @@ use plan::{Plan, misplaced_end};
 use rebuild::{Rebuilt, rebuild};
 use scan::Scan;
 #[cfg(feature = "test-util")]
-pub(crate) use scan::scan;
+pub(crate) use scan::{plausible_cost, scan};
 
 /// What an open found and did.
 #[derive(Debug, Clone, Default, PartialEq)]

@@ -31,6 +31,8 @@ use crate::ticket::{Pending, Ticket};
 mod error;
 #[path = "log/replay.rs"]
 mod replay;
+#[path = "log/salvage.rs"]
+mod salvage;
 
 use replay::{Compacted, remove_unnamed, replay_compacted, replay_log};
 
@@ -131,13 +133,14 @@ pub(crate) fn open_durable(
     };
     let compacted = match &image {
         Some(_) => Compacted::default(),
-        None => replay_compacted(&wal, &manifest, installer)?,
+        None => replay_compacted(&wal, &mut manifest, installer, options.salvage)?,
     };
     let replayed = clock.monotonic();
     if !(created || builds_on_manifest && recovered.retired_forgotten.is_empty()) {
         // Only now, where that does: what cannot be opened leaves everything as it was.
         manifest.renew()?;
     }
+    let salvaged = salvage::publish(&wal, &mut manifest, compacted.salvages)?;
     remove_unnamed(&wal, &manifest)?;
     parts::remove_unnamed_images(vfs.as_ref(), dir, manifest.state());
     let report = OpenReport {
@@ -146,7 +149,9 @@ pub(crate) fn open_durable(
         records: records + compacted.records,
         bytes: recovered.bytes + compacted.bytes,
         bytes_cut: recovered.bytes_cut,
-        damaged_places: recovered.damaged_places,
+        damaged_places: recovered.damaged_places
+            + salvaged.iter().map(|it| it.places.len().max(1) as u64).sum::<u64>(),
+        salvaged,
         manifest_ms: (manifest_read - started + (clock.monotonic() - replayed)).as_millis() as u64,
         replay_ms: (opened - manifest_read + (replayed - loaded)).as_millis() as u64,
         image_ms: (loaded - opened).as_millis() as u64,
