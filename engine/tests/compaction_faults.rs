@@ -216,3 +216,30 @@ fn a_panic_of_a_worker_closes_the_database_to_writes_and_only_this_one() {
     drop(hit);
     assert_eq!(open("hit", trap).get(b"key").unwrap().unwrap(), b"value"[..]);
 }
+
+// A job in a worker holds no handle: the last one may go at any time, which ends it or lets it come to its end.
+#[test]
+fn the_last_handle_may_go_while_a_job_runs() {
+    for round in 0..8 {
+        let root = tempfile::tempdir().unwrap();
+        let open = || {
+            let builder = Db::builder(root.path().join(DIR)).durability(Durability::None);
+            builder.segment_bytes(64 << 10).build().unwrap()
+        };
+        let db = open();
+        let mut expected = Content::new();
+        for version in 0..8 {
+            for n in 0..1_500 {
+                db.put(key(n), value(n, version)).unwrap();
+                expected.insert(key(n).to_vec(), value(n, version));
+            }
+        }
+        // Workers are at it, at another step each time.
+        std::thread::park_timeout(Duration::from_millis(round));
+        drop(db);
+        let db = open();
+        assert_eq!(content(&db, &expected), expected);
+        db.compact().unwrap();
+        assert!(db.verify().unwrap().is_intact(), "round {round}");
+    }
+}

@@ -62,6 +62,7 @@ mod uninstalled;
 mod unsynced;
 pub mod vfs;
 mod wal;
+mod words;
 
 pub use batch::{Batch, COMMIT_BYTES_MAX, KEY_BYTES_MAX, VALUE_BYTES_MAX};
 pub use compacted::{

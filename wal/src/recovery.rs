@@ -49,8 +49,9 @@ use files::Files;
 use plan::{Plan, misplaced_end};
 use rebuild::{Rebuilt, rebuild};
 use scan::Scan;
+pub(crate) use scan::plausible_cost;
 #[cfg(feature = "test-util")]
-pub(crate) use scan::{plausible_cost, scan};
+pub(crate) use scan::scan;
 
 /// What an open found and did.
 #[derive(Debug, Clone, Default, PartialEq)]
