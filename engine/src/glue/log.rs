@@ -207,7 +207,7 @@ impl DurableLog {
             let install = |records: &[cortenkv_wal::RecordRef<'_>]| {
                 installing.apply(records.iter().map(ours))
             };
-            let append = || Ok(self.wal.append_installing(batch, durability.into(), &install)?);
+            let append = || Ok(self.wal.append_installing(batch, durability.into(), install)?);
             if has_puts { self.put(append) } else { self.draw_on_reserve(append) }
         })
     }
