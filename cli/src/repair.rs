@@ -1,13 +1,14 @@
 //! `corten repair`: opens a damaged database with every commit that is intact, and gives up the rest.
 //!
 //! # Failure
-//! Damaged files are not deleted: the database sets them aside as `*.seg.damaged`.
+//! Damaged files are not deleted: the database sets them aside as `*.damaged`.
 
 #![expect(clippy::disallowed_methods, reason = "names the files that were set aside")]
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use cortenkv::{LostKey, LostPlace, SalvagedSegment};
 use serde::Serialize;
 
 use crate::failure::{Failure, Result};
@@ -22,9 +23,9 @@ Examples:
   corten repair db --json
 
 Every commit that is intact stays. Commits that were in a damaged place are lost: their keys are gone or have an older
-value. Damaged files are set aside as *.seg.damaged beside the others; delete them when you need them no more. A database
-without damage stays as it is. Damage in a segment that compaction wrote (*.cseg) is not repaired so far: restore that file
-from a copy.";
+value. Damaged files are set aside as *.damaged beside the others; delete them when you need them no more. A database
+without damage stays as it is. Of a damaged segment that compaction wrote (*.cseg) it is told between which keys records
+are lost, and how many deletes: so many deleted keys may have come back.";
 
 /// The command line of `corten repair`.
 #[derive(Debug, clap::Args)]
@@ -46,6 +47,7 @@ struct Repaired {
     set_aside: Vec<PathBuf>,
     records_kept: u64,
     keys: u64,
+    salvaged: Vec<SalvagedSegment>,
 }
 
 /// Runs the command.
@@ -62,6 +64,7 @@ pub fn run(options: Options, quiet: bool) -> Result<()> {
         set_aside,
         records_kept: opened.records,
         keys: opened.keys,
+        salvaged: opened.salvaged,
     };
     let mut output = Output::stdout();
     match options.json {
@@ -88,6 +91,7 @@ impl Repaired {
         for path in &self.set_aside {
             output.line(&format!("set aside: {}", text::visible(&path.display().to_string())))?;
         }
+        self.salvaged.iter().try_for_each(|segment| write_salvaged(segment, output))?;
         let path = text::visible(&self.path);
         let keys = units::counted(self.keys, "key");
         match self.damaged_places {
@@ -99,4 +103,25 @@ impl Repaired {
             }
         }
     }
+}
+
+fn write_salvaged(segment: &SalvagedSegment, output: &mut Output) -> Result<()> {
+    let file = text::visible(&segment.file.display().to_string());
+    let kept = units::counted(segment.records_kept, "record");
+    output.line(&format!("{file}: kept {kept}, lost {}", segment.records_lost))?;
+    for place in &segment.places {
+        let key = |key: &Option<LostKey>, none: &str| {
+            key.as_ref().map_or_else(|| none.to_owned(), |it| text::escaped(&it.key))
+        };
+        let (after, before) = (key(&place.after, "the first"), key(&place.before, "the last"));
+        let LostPlace { offset, bytes, .. } = place;
+        output.line(&format!(
+            "  at byte {offset}, {bytes} bytes: keys between {after} and {before}"
+        ))?;
+    }
+    if segment.tombstones_lost > 0 {
+        let deletes = units::counted(segment.tombstones_lost, "delete");
+        output.line(&format!("  {deletes} lost: as many deleted keys may have come back"))?;
+    }
+    Ok(())
 }

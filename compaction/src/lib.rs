@@ -89,7 +89,7 @@ pub use pool::{
 };
 pub use scheduler::{ATTEMPTS_MAX, Compactor, SHUN, Scheduler, SchedulerOptions, Summary};
 pub use stats::{AgeClass, SegmentId, SegmentStats, debt_bytes, space_amplification};
-pub use store::{Fate, Placed, Record, SegmentStore, Stream};
+pub use store::{Fate, Placed, Record, SegmentStore, Stream, Verdict};
 pub use strategy::{
     Chain, Choice, CostBenefit, GarbageRatio, Greedy, Limits, Never, Reason, Repack, SmallSegments,
     Strategy, Tombstones, Ttl,

@@ -9,11 +9,12 @@
 //!
 //! # Failure
 //! A job that fails is tried again, step by step; one that fails [`ATTEMPTS_MAX`] times before it is published is given up
-//! and its victims are left alone for [`SHUN`], so that one damaged segment does not keep the others from being reclaimed.
+//! and its victims are left alone for [`SHUN`], so that one bad segment does not keep the others from being reclaimed. What the
+//! store finds damaged is left alone for good, and its garbage is no debt ([`Verdict`](crate::Verdict)).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
@@ -78,6 +79,8 @@ struct Shared<S: SegmentStore> {
     store: Arc<S>,
     options: SchedulerOptions,
     idle: AtomicBool,
+    /// Garbage in damaged segments, which nobody can reclaim.
+    damaged_bytes: AtomicU64,
     leases: Mutex<Leases>,
     /// Published jobs whose compactor went after an error: whoever looks for work next finishes them first.
     unfinished: Mutex<Vec<LeasedJob<S>>>,
@@ -90,6 +93,8 @@ struct Leases {
     taken: BTreeSet<SegmentId>,
     /// Left alone until then.
     shunned: BTreeMap<SegmentId, Duration>,
+    /// Damaged: left alone.
+    damaged: BTreeSet<SegmentId>,
 }
 
 /// The right to compact some segments, and that nobody compacts those that come of it; given back when dropped.
@@ -148,6 +153,7 @@ impl<S: SegmentStore> Scheduler<S> {
             store,
             idle: AtomicBool::new(options.limits.idle),
             options,
+            damaged_bytes: AtomicU64::new(0),
             leases: Mutex::default(),
             unfinished: Mutex::default(),
             metrics: Metrics::default(),
@@ -185,8 +191,15 @@ impl<S: SegmentStore> Scheduler<S> {
             }
             Choice::Compact { segments, reason: Reason::Manual }
         };
-        let Some(job) = self.0.lease(&limits, Arc::new(Unpaced), choose)? else { return Ok(None) };
-        Compactor::with_job(Arc::clone(&self.0), job).run_job().map(Some)
+        loop {
+            let Some(job) = self.0.lease(&limits, Arc::new(Unpaced), choose)? else {
+                return Ok(None);
+            };
+            let done = Compactor::with_job(Arc::clone(&self.0), job).run_job()?;
+            if done.jobs > 0 {
+                return Ok(Some(done));
+            }
+        }
     }
 
     /// Tells whether anybody writes the store, which decides about the target.
@@ -197,6 +210,7 @@ impl<S: SegmentStore> Scheduler<S> {
     /// Computes [`CompactionStats::debt_bytes`] anew from the sums of the store, as looking for a job does: for a store that
     /// grows while a long job is under way.
     pub fn note_totals(&self, total_bytes: u64, live_bytes: u64) {
+        let total_bytes = total_bytes.saturating_sub(self.0.damaged_bytes.load(Relaxed));
         let debt = debt_bytes(total_bytes, live_bytes, self.0.limits().target());
         self.0.metrics.set_debt(debt);
     }
@@ -242,6 +256,8 @@ impl<S: SegmentStore> Shared<S> {
         if left_over.is_some() {
             return Ok(left_over);
         }
+        let live_bytes_max = limits.live_bytes_max.min(self.store.room_bytes());
+        let limits = &Limits { live_bytes_max, ..*limits };
         self.lease(limits, pacer, |segments| self.options.strategy.pick(segments, limits))
     }
 
@@ -260,13 +276,18 @@ impl<S: SegmentStore> Shared<S> {
         let now = self.options.clock.monotonic();
         leases.shunned.retain(|_, until| *until > now);
         let mut segments = self.store.segments()?;
+        let mut damaged_bytes = 0;
         for segment in &mut segments {
-            if leases.taken.contains(&segment.id) {
+            if leases.damaged.contains(&segment.id) {
+                damaged_bytes += segment.garbage_bytes();
+            }
+            if leases.taken.contains(&segment.id) || leases.damaged.contains(&segment.id) {
                 *segment = segment.in_work();
             } else if leases.shunned.contains_key(&segment.id) {
                 *segment = segment.active();
             }
         }
+        self.damaged_bytes.store(damaged_bytes, Relaxed);
         let total_bytes = segments.iter().map(|segment| segment.total_bytes).sum();
         let live_bytes = segments.iter().map(|segment| segment.live_bytes).sum();
         self.metrics.set_debt(debt_bytes(total_bytes, live_bytes, limits.target()));
@@ -287,5 +308,10 @@ impl<S: SegmentStore> Shared<S> {
     fn shun(&self, segments: &[SegmentId]) {
         let until = self.options.clock.monotonic().saturating_add(SHUN);
         self.leases().shunned.extend(segments.iter().map(|&segment| (segment, until)));
+    }
+
+    /// Never picks this segment again.
+    fn leave_alone(&self, segment: SegmentId) {
+        self.leases().damaged.insert(segment);
     }
 }

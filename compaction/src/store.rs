@@ -55,6 +55,20 @@ pub struct Placed {
     pub bytes: u64,
 }
 
+/// What is done about an error of the store: the answer of [`SegmentStore::judge`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// The same piece of work is tried again later. A job that fails too often is given up, and its victims are left alone for a
+    /// while.
+    Later,
+    /// The job is given up, and the next one may be picked at once: the store has done something about the cause.
+    PickAnew,
+    /// The job is given up, and its victims may be picked again: they are not the cause.
+    GiveUp,
+    /// The job is given up, and this victim is never picked again: it is damaged.
+    LeaveAlone(SegmentId),
+}
+
 /// A store of segments. It may be written and read while it is compacted; no method may hold a lock that a writer needs
 /// for longer than one record.
 ///
@@ -151,4 +165,15 @@ pub trait SegmentStore: Send + Sync + 'static {
     /// # Errors
     /// What the store reports.
     fn retire(&self, victims: &[SegmentId]) -> Result<(), Self::Error>;
+
+    /// How many bytes the outputs of a job may take at the moment; what is picked follows that as far as whole segments can.
+    fn room_bytes(&self) -> u64 {
+        u64::MAX
+    }
+
+    /// What to do about an error of any of the calls above that `victims` are in a job of. A job that is published is not given
+    /// up, whatever the answer is.
+    fn judge(&self, _error: &Self::Error, _victims: &[SegmentId]) -> Verdict {
+        Verdict::Later
+    }
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use common::{Injected, ManualClock, MemoryStore};
 use cortenkv_compaction::{
     AgeClass, Chain, Choice, Greedy, Job, Limits, Never, Progress, Reason, Scheduler,
-    SchedulerOptions, SegmentStats, Stage, Step, Strategy, TokenBucket, Unpaced, Work,
+    SchedulerOptions, SegmentStats, Stage, Step, Strategy, TokenBucket, Unpaced, Verdict, Work,
 };
 
 fn eager() -> Limits {
@@ -216,6 +216,55 @@ fn a_segment_that_always_fails_does_not_keep_the_others_from_being_reclaimed() {
     clock.advance(cortenkv_compaction::SHUN);
     while compactor.step() == Ok(Step::Again) {}
     assert_eq!(store.space_amplification(), 1.0, "it is tried again later");
+}
+
+// A damaged segment costs one attempt, takes nothing else with it, and is no debt that writers would have to wait for.
+#[test]
+fn a_damaged_segment_is_left_alone_for_good_and_the_others_are_not() {
+    let store = updated_store();
+    let damaged = store.segment_ids()[1];
+    let scheduler = scheduler(&store, Greedy);
+    store.spoil(damaged, Verdict::LeaveAlone(damaged));
+    let mut compactor = scheduler.compactor();
+    let failures = (0..1_000).filter(|_| compactor.step().is_err()).count();
+    assert_eq!(failures, 1);
+    assert_eq!(scheduler.stats().jobs_given_up, 1);
+    assert!(store.segment_ids().contains(&damaged) && scheduler.stats().jobs > 0);
+    let others = store.stats().into_iter().filter(|it| it.id != damaged && it.sealed);
+    assert_eq!(others.map(|it| it.garbage_bytes()).sum::<u64>(), 0);
+    assert_eq!(scheduler.stats().debt_bytes, 0);
+    assert_eq!(scheduler.compact_segments(&[damaged]), Ok(None));
+}
+
+#[test]
+fn the_store_says_whether_a_job_is_given_up_and_whether_the_next_comes_at_once() {
+    for verdict in [Verdict::GiveUp, Verdict::PickAnew] {
+        let store = updated_store();
+        let before = store.contents();
+        let scheduler = scheduler(&store, Greedy);
+        store.spoil(store.segment_ids()[1], verdict);
+        let mut compactor = scheduler.compactor();
+        let told = (0..100).filter(|_| compactor.step().is_err()).count() as u64;
+        let stats = scheduler.stats();
+        assert!(stats.failures > 5 && stats.failures == stats.jobs_given_up, "{stats:?}");
+        assert_eq!(told, if verdict == Verdict::GiveUp { stats.failures } else { 0 });
+        drop(compactor);
+        store.mend();
+        scheduler.compact().expect("nothing fails, and nothing is held against the victims");
+        assert!(store.contents() == before && store.space_amplification() == 1.0);
+    }
+}
+
+#[test]
+fn a_job_takes_no_more_than_there_is_room_for() {
+    let jobs = |room_bytes| {
+        let store = updated_store();
+        store.set_room(room_bytes);
+        let summary = scheduler(&store, Greedy).compact().expect("nothing fails");
+        assert_eq!(store.space_amplification(), 1.0);
+        summary.jobs
+    };
+    assert!(jobs(300) > jobs(u64::MAX), "{} {}", jobs(300), jobs(u64::MAX));
 }
 
 #[test]

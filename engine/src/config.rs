@@ -7,6 +7,7 @@
 //! compression = "none"            # none, snappy
 //! segment_bytes = 0               # 0 = by the size of the database
 //! checkpoint_threshold_bytes = 0  # mode "checkpoint": sync in the background past so many bytes; 0 = never
+//! reserve_bytes = 1048576         # kept for what frees space on a full disk; 0 = none, left out = by what lives
 //!
 //! [wal.fsync]
 //! mode = "group"                  # always, group, every_n, interval, checkpoint, none
@@ -72,6 +73,10 @@ pub struct WalConfig {
     pub segment_bytes: u64,
     /// In mode `checkpoint`: unsynced bytes past which a background sync starts; 0 = only on request.
     pub checkpoint_threshold_bytes: u64,
+    /// Bytes of the disk that are kept for what frees space; 0 = none, `None` = automatic. See
+    /// [`Builder::reserve_bytes`](crate::Builder::reserve_bytes).
+    #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
+    pub reserve_bytes: Option<u64>,
 }
 
 /// The section `[wal.fsync]`.
@@ -256,6 +261,7 @@ impl Config {
         options.compression = self.wal.compression;
         options.segment_bytes = self.wal.segment_bytes;
         options.checkpoint_threshold_bytes = self.wal.checkpoint_threshold_bytes;
+        options.reserve_bytes = self.wal.reserve_bytes;
         options.index.shards = Some(self.index.shards).filter(|shards| *shards > 0);
         options.index.ordered = (!self.index.ordered).then_some(false);
         options.workers = (self.sched.worker_count, self.sched.max_workers);

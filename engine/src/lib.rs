@@ -87,7 +87,8 @@ pub use scan::{Keys, Scan};
 pub use segments::SegmentReport;
 pub use snapshot::{Snapshot, SnapshotKeyspace};
 pub use stats::{
-    Build, CompactionReport, CompactionStats, OpenReport, PoolStats, Progress, SnapshotStats, Stats,
+    Build, CompactionReport, CompactionStats, DamagedSegment, LostKey, LostPlace, OpenReport,
+    PoolStats, Progress, SalvagedSegment, SnapshotStats, Stats,
 };
 pub use storage_engine::StorageEngine;
 pub use ticket::Ticket;

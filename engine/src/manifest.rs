@@ -104,7 +104,6 @@ impl Manifest {
     }
 
     /// Gives out an id for a compacted segment; none is given out twice.
-    #[allow(dead_code, reason = "a build without compaction gives out none")]
     pub(crate) fn next_compacted_id(&mut self) -> u64 {
         self.state.take_compacted_id()
     }

@@ -143,6 +143,16 @@ impl Builder {
         self
     }
 
+    /// Bytes of the disk that are kept for what frees space, in a file `RESERVE`; 0 = none. Unless set: 1 MiB, or more for a
+    /// large database, up to 5 % of what lives and one segment.
+    ///
+    /// When the disk is full, deletes, compaction and the manifest get this room, and puts answer `StorageFull` until space is
+    /// back; then it is reserved again. A database in memory has none.
+    pub fn reserve_bytes(mut self, reserve_bytes: u64) -> Self {
+        self.options.reserve_bytes = Some(reserve_bytes);
+        self
+    }
+
     /// A listener to the progress of the opening; it is called from the opening thread or its helpers.
     pub fn progress(mut self, listener: impl Fn(Progress) + Send + Sync + 'static) -> Self {
         self.options.progress = Some(Arc::new(listener));
@@ -150,7 +160,8 @@ impl Builder {
     }
 
     /// Whether segments that fill with garbage are rewritten in the background, as they are unless this says `false`: then
-    /// [`Db::compact`] and [`Db::step`] do it.
+    /// whoever writes does a piece of that work first, in proportion to the write and to how much there is to do, so that
+    /// space stays bounded without a worker (commits with a ticket do none); [`Db::compact`] and [`Db::step`] do it, too.
     pub fn async_compaction(mut self, on: bool) -> Self {
         self.options.async_compaction = Some(on);
         self

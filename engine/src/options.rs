@@ -238,6 +238,8 @@ pub(crate) struct Options {
     pub(crate) cache_capacity_bytes: u64,
     pub(crate) memory_budget_bytes: u64,
     pub(crate) snapshots: SnapshotOptions,
+    /// The reserve of a full disk, `None` for automatic.
+    pub(crate) reserve_bytes: Option<u64>,
     /// The workers of the pool, 0 for automatic, and the most that this comes to.
     pub(crate) workers: (u32, u32),
     /// The pool, in place of one by `workers`.
@@ -268,6 +270,7 @@ impl Default for Options {
             cache_capacity_bytes: 0,
             memory_budget_bytes: 0,
             snapshots: SnapshotOptions::default(),
+            reserve_bytes: None,
             workers: (0, WORKERS_MAX),
             pool: None,
         }

@@ -30,6 +30,9 @@ mod inspect;
 #[path = "manifest.rs"]
 mod manifest;
 #[cfg(feature = "wal")]
+#[path = "glue/reserve.rs"]
+mod reserve;
+#[cfg(feature = "wal")]
 #[path = "glue/segment.rs"]
 mod segment;
 #[cfg(feature = "wal")]

@@ -1,5 +1,6 @@
 //! What a database tells about itself: figures, the report of its opening, the progress of it, the parts of the build.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
@@ -7,8 +8,10 @@ use std::sync::atomic::Ordering::Relaxed;
 use crate::core::Installed;
 use crate::record::SeqNo;
 
+mod opening;
 mod transactions;
 
+pub use opening::{LostKey, LostPlace, OpenReport, SalvagedSegment};
 pub(crate) use transactions::TransactionCounters;
 pub use transactions::TransactionStats;
 
@@ -174,6 +177,31 @@ pub struct CompactionStats {
     pub debt_bytes: u64,
     /// Time that writers were made to wait because compaction was far behind, in microseconds.
     pub delay_us: u64,
+    /// Time that writers have compacted themselves, because there are no workers (`async_compaction(false)`), in
+    /// microseconds.
+    pub writer_work_us: u64,
+    /// Damaged segments that jobs have met. They are left alone until the database is opened again; what is intact in them is
+    /// read as before.
+    pub damaged_segments: Vec<DamagedSegment>,
+    /// Times that files of retired segments could not be removed; the next opening removes them.
+    pub files_not_removed: u64,
+    /// The newest error of a job.
+    pub last_error: Option<String>,
+}
+
+/// A segment that could not be compacted because it is damaged.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
+pub struct DamagedSegment {
+    /// Its number.
+    pub id: u64,
+    /// Its file.
+    pub file: PathBuf,
+    /// Where the damage was met, in bytes from the start of the file.
+    pub offset: u64,
+    /// A sentence.
+    pub what: String,
 }
 
 /// The figures of a pool of workers; all 0 for a database that has none: in memory, `manual`, or without `async_compaction`.
@@ -280,39 +308,6 @@ impl LogStats {
 
 fn mean(total: u64, count: u64) -> f64 {
     if count == 0 { 0.0 } else { total as f64 / count as f64 }
-}
-
-/// What opening a database did and found.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
-#[non_exhaustive]
-pub struct OpenReport {
-    /// True when there was no database before.
-    pub created: bool,
-    /// Segments that were replayed.
-    pub segments: u64,
-    /// Records that were replayed.
-    pub records: u64,
-    /// Bytes that were replayed.
-    pub bytes: u64,
-    /// Bytes cut off behind the last intact commit: what a crash left half written.
-    pub bytes_cut: u64,
-    /// Damaged places that salvage passed over.
-    pub damaged_places: u64,
-    /// Keys that have a value.
-    pub keys: u64,
-    /// Time for lock and manifest, in milliseconds.
-    pub manifest_ms: u64,
-    /// Time for reading the log, in milliseconds.
-    pub replay_ms: u64,
-    /// Time for filling the index, in milliseconds.
-    pub index_ms: u64,
-    /// Time for reading the image of the index, in milliseconds.
-    pub image_ms: u64,
-    /// Bytes of the image; 0 if there was none, or it was of no use.
-    pub image_bytes: u64,
-    /// Keys that the image gave, those of tombstones included.
-    pub image_keys: u64,
 }
 
 /// How far an opening has come; the listener is set by `Builder::progress`.

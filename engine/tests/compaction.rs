@@ -154,6 +154,47 @@ fn what_was_written_in_small_commits_is_compressed_in_the_end() {
     assert!((0..4_000).all(|n| db.get(key(n)).unwrap().unwrap() == document(n).as_bytes()));
 }
 
+// C3: without workers the writers reclaim, in proportion to what they write; nobody calls `compact` or `step`.
+#[test]
+fn without_workers_writers_keep_the_space_bounded() {
+    for (manual, threads) in [(true, 1), (false, 1), (false, 3)] {
+        let root = tempfile::tempdir().unwrap();
+        let dir = root.path().join("db");
+        let open = || {
+            let builder = Db::builder(&dir).durability(Durability::None).segment_bytes(64 << 10);
+            let builder = if manual { builder.manual() } else { builder };
+            builder.async_compaction(false).build().unwrap()
+        };
+        let db = open();
+        let keys = 2_000;
+        for version in 0..20 {
+            std::thread::scope(|scope| {
+                for thread in 0..threads {
+                    let db = &db;
+                    scope.spawn(move || {
+                        for n in (0..keys).filter(|n| n % threads == thread) {
+                            db.put(key(n), value(n, version)).unwrap();
+                        }
+                    });
+                }
+            });
+            let stats = db.stats().compaction;
+            let bytes_max = stats.live_bytes * 5 / 2 + (8 << 16);
+            let bytes = segment_bytes(&dir);
+            assert!(bytes < bytes_max, "version {version}: {bytes} of {bytes_max}, {stats:?}");
+        }
+        let stats = db.stats().compaction;
+        assert!(stats.jobs > 0 && stats.writer_work_us > 0, "{stats:?}");
+        let expected: BTreeMap<_, _> = (0..keys).map(|n| (key(n).to_vec(), value(n, 19))).collect();
+        assert_eq!(content(&db), expected);
+        db.close().unwrap();
+        drop(db);
+        let db = open();
+        assert_eq!(content(&db), expected);
+        assert!(db.verify().unwrap().is_intact());
+    }
+}
+
 // U11: a job that finds no room is given up or waits, and costs nothing but its try.
 #[test]
 fn a_full_disk_stops_a_job_and_nothing_else() {

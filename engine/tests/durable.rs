@@ -473,3 +473,22 @@ fn fault_every_operation_fails_once_and_nothing_acknowledged_is_lost() {
         }
     }
 }
+
+// A database without key order is filled from its records, too.
+#[test]
+fn a_database_without_key_order_is_opened_without_an_image() {
+    let root = tempfile::tempdir().unwrap();
+    let open = || {
+        let builder = Db::builder(root.path().join("db")).durability(Durability::None);
+        let builder = builder.index_images(false);
+        if cfg!(feature = "ordered") { builder.ordered(false) } else { builder }.build().unwrap()
+    };
+    let db = open();
+    for n in 0..100_u32 {
+        db.put(n.to_be_bytes(), b"value").unwrap();
+    }
+    db.close().unwrap();
+    drop(db);
+    let db = open();
+    assert!((0..100_u32).all(|n| db.contains_key(n.to_be_bytes()).unwrap()));
+}

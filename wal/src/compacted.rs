@@ -4,7 +4,7 @@
 //! their sequence numbers and stand in any order.
 //!
 //! # Layout
-//! `builder` writes one, `reader` opens, replays, lists and removes them.
+//! `builder` writes one, `reader` opens, replays, lists and removes them, `salvage` finds what is intact in a damaged one.
 //!
 //! # Invariants
 //! - A file with the name of a compacted segment is complete and was durable before it had the name.
@@ -12,9 +12,11 @@
 
 mod builder;
 mod reader;
+mod salvage;
 
 pub use builder::{CompactedBuilder, CompactedSegment};
 pub use reader::{CompactedFile, CompactedReport};
+pub use salvage::Salvaged;
 
 use crate::error::{Error, ErrorKind, Result};
 

@@ -8,6 +8,7 @@ use crate::retire::{ID_MAX, SegmentInfo};
 use crate::segment::{Position, SEGMENT_SPAN};
 use crate::sync::lock;
 use crate::wal::Wal;
+use crate::words;
 
 /// A settled segment, as an owner who keeps what is in it has written down.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -31,26 +32,15 @@ impl KnownSegment {
 
     /// The form in which an owner stores it: the fields in their order, little-endian.
     pub fn to_bytes(&self) -> [u8; Self::BYTES] {
-        let ends = u64::from(self.end_stored) | u64::from(self.end_logical) << 32;
-        let mut bytes = [0; Self::BYTES];
-        let words = [self.id, ends, self.last_seq, self.oldest];
-        for (to, word) in bytes.as_chunks_mut::<8>().0.iter_mut().zip(words) {
-            *to = word.to_le_bytes();
-        }
-        bytes
+        let ends = words::halves(self.end_stored, self.end_logical);
+        words::to_bytes(&[self.id, ends, self.last_seq, self.oldest])
     }
 
     /// Reads [`KnownSegment::to_bytes`]; an open passes over one that cannot be.
     pub fn from_bytes(bytes: &[u8; Self::BYTES]) -> Self {
-        let words = bytes.as_chunks::<8>().0;
-        let word = |i: usize| words.get(i).map_or(0, |word| u64::from_le_bytes(*word));
-        KnownSegment {
-            id: word(0),
-            end_stored: word(1) as u32,
-            end_logical: (word(1) >> 32) as u32,
-            last_seq: word(2),
-            oldest: word(3),
-        }
+        let [id, ends, last_seq, oldest] = words::from_bytes(bytes);
+        let (end_stored, end_logical) = words::split(ends);
+        KnownSegment { id, end_stored, end_logical, last_seq, oldest }
     }
 
     pub(crate) fn end(&self) -> Position {

@@ -63,10 +63,11 @@ mod uninstalled;
 mod unsynced;
 pub mod vfs;
 mod wal;
+mod words;
 
 pub use batch::{Batch, COMMIT_BYTES_MAX, KEY_BYTES_MAX, VALUE_BYTES_MAX};
 pub use compacted::{
-    COMPACTED_ID_MIN, CompactedBuilder, CompactedFile, CompactedReport, CompactedSegment,
+    COMPACTED_ID_MIN, CompactedBuilder, CompactedFile, CompactedReport, CompactedSegment, Salvaged,
 };
 pub use conditional::{Condition, Conditional, LogMark};
 pub use error::{ClosedReason, Error, ErrorKind, Result};

@@ -49,6 +49,7 @@ use files::Files;
 use plan::{Plan, misplaced_end};
 use rebuild::{Rebuilt, rebuild};
 use scan::Scan;
+pub(crate) use scan::plausible_cost;
 #[cfg(feature = "test-util")]
 pub(crate) use scan::scan;
 

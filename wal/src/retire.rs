@@ -17,6 +17,7 @@ use crate::segment::{Position, SEGMENT_SPAN, Segment};
 use crate::sync::atomic::Ordering;
 use crate::sync::lock;
 use crate::wal::Wal;
+use crate::words;
 
 /// LIMIT: ids of the log are below 2^63.
 pub(crate) const ID_MAX: u64 = (1 << 63) - 1;
@@ -97,35 +98,25 @@ impl RetiredSegment {
 
     /// The form in which an owner stores it: the fields in their order, little-endian.
     pub fn to_bytes(&self) -> [u8; Self::BYTES] {
-        let two = |low: u32, high: u32| u64::from(low) | u64::from(high) << 32;
-        let words = [
-            self.id,
-            two(self.end_stored, self.end_logical),
-            self.last_seq,
-            self.predecessor,
-            two(self.predecessor_end_stored, self.predecessor_end_logical),
-            self.oldest,
-        ];
-        let mut bytes = [0; Self::BYTES];
-        for (to, word) in bytes.as_chunks_mut::<8>().0.iter_mut().zip(words) {
-            *to = word.to_le_bytes();
-        }
-        bytes
+        let ends = words::halves(self.end_stored, self.end_logical);
+        let before = words::halves(self.predecessor_end_stored, self.predecessor_end_logical);
+        words::to_bytes(&[self.id, ends, self.last_seq, self.predecessor, before, self.oldest])
     }
 
     /// Reads [`RetiredSegment::to_bytes`]; an open refuses one that cannot be.
     pub fn from_bytes(bytes: &[u8; Self::BYTES]) -> Self {
-        let words = bytes.as_chunks::<8>().0;
-        let word = |i: usize| words.get(i).map_or(0, |word| u64::from_le_bytes(*word));
+        let [id, ends, last_seq, predecessor, before, oldest] = words::from_bytes(bytes);
+        let (end_stored, end_logical) = words::split(ends);
+        let (predecessor_end_stored, predecessor_end_logical) = words::split(before);
         RetiredSegment {
-            id: word(0),
-            end_stored: word(1) as u32,
-            end_logical: (word(1) >> 32) as u32,
-            last_seq: word(2),
-            predecessor: word(3),
-            predecessor_end_stored: word(4) as u32,
-            predecessor_end_logical: (word(4) >> 32) as u32,
-            oldest: word(5),
+            id,
+            end_stored,
+            end_logical,
+            last_seq,
+            predecessor,
+            predecessor_end_stored,
+            predecessor_end_logical,
+            oldest,
         }
     }
 

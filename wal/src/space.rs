@@ -8,9 +8,10 @@
 //! A full disk, a used-up quota or no file handles left are not failures of the log: the caller gets `StorageFull` and
 //! may try again. Every other error, and any error of a sync, poisons the log.
 
+mod full;
+
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use crate::bugs::{Bug, planted};
 use crate::clock::Clock;
@@ -25,13 +26,14 @@ use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::sync::{Mutex, lock};
 use crate::tail::Tail;
 use crate::vfs::{DirLock, OpenMode, Vfs, VfsFile, write_all_at};
+pub(crate) use full::full;
 
 /// Zeroes are written in pieces of this size: a larger write makes the kernel keep larger folios, of which every later
 /// sync writes the whole (measured: 3,000 syncs a second against 8,000).
 const PREWRITE_BYTES: usize = 4096;
 
-/// A refused reservation is tried again after this time.
-pub(crate) const FULL_RETRY: Duration = Duration::from_secs(1);
+/// The window of who makes nothing ahead.
+const FRUGAL_WINDOW_BYTES: u32 = 64 << 10;
 
 /// Page faults are taken so far ahead of the writers: little at a time, since a sync writes the zeroes.
 const PREFAULT_BYTES: u32 = 512 << 10;
@@ -76,6 +78,8 @@ pub(crate) struct Space {
     is_prepared: AtomicBool,
     /// Held while a window is being reserved, so that zeroes are never written over records.
     window: Mutex<()>,
+    /// Nothing is made ahead of the writers: see [`Wal::set_frugal`](crate::Wal::set_frugal).
+    frugal: AtomicBool,
     /// Monotonic nanoseconds before which a full disk is not asked again; 0 when it is not full.
     retry_at_ns: AtomicU64,
 }
@@ -102,6 +106,7 @@ impl Space {
             prepared: Mutex::new(None),
             is_prepared: AtomicBool::new(false),
             window: Mutex::new(()),
+            frugal: AtomicBool::new(false),
             retry_at_ns: AtomicU64::new(0),
         }
     }
@@ -121,13 +126,18 @@ impl Space {
 
     /// Reserved ahead of the tail, so that deletes still find room on a full disk.
     pub(crate) fn reserve_bytes(&self, capacity: u32) -> u32 {
+        if self.is_frugal() {
+            return 0;
+        }
         (capacity / 8).min(1 << 20)
     }
 
     /// 1 MiB, 4 in the largest segments, the whole of the smallest.
     pub(crate) fn window_bytes(&self, capacity: u32) -> u32 {
         const MIB: u32 = 1 << 20;
-        let bytes = if self.window_bytes == 0 {
+        let bytes = if self.is_frugal() {
+            FRUGAL_WINDOW_BYTES
+        } else if self.window_bytes == 0 {
             (capacity / 16).max(MIB)
         } else {
             self.window_bytes as u32
@@ -274,8 +284,8 @@ impl Space {
         let is_worth_it = prefault_end.saturating_sub(done) >= PREFAULT_BYTES / 2;
         Wishes {
             prefault: (is_worth_it && !segment.tail().is_staged()).then_some((done, prefault_end)),
-            window_end: (reserved < window_end).then_some(window_end),
-            segment: !self.is_prepared(),
+            window_end: (reserved < window_end && !self.is_frugal()).then_some(window_end),
+            segment: !self.is_prepared() && !self.is_frugal(),
         }
     }
 
@@ -340,45 +350,10 @@ impl Space {
         }
         Ok(())
     }
-
-    /// Runs `work` unless the disk was found full a moment ago; sorts its error into "full" and "poisoned".
-    fn unless_full<T>(&self, latch: &Latch, work: impl FnOnce() -> Result<T>) -> Result<T> {
-        latch.check()?;
-        let now_ns = self.clock.monotonic().as_nanos() as u64;
-        if now_ns < self.retry_at_ns.load(Ordering::Relaxed) {
-            return Err(full());
-        }
-        match work() {
-            Ok(done) => {
-                self.retry_at_ns.store(0, Ordering::Relaxed);
-                Ok(done)
-            }
-            Err(e) if e.is_storage_full() => {
-                let retry_at = now_ns + FULL_RETRY.as_nanos() as u64;
-                self.retry_at_ns.store(retry_at, Ordering::Relaxed);
-                Err(e)
-            }
-            Err(e) => Err(latch.poison(e)),
-        }
-    }
-
-    /// When a full disk is to be asked again.
-    pub(crate) fn retry_at(&self) -> Option<Duration> {
-        let at_ns = self.retry_at_ns.load(Ordering::Relaxed);
-        (at_ns > 0).then(|| Duration::from_nanos(at_ns))
-    }
 }
 
 /// True when a segment without records has room for the given content.
 fn fits_empty(segment: &Segment, content_bytes: u32) -> bool {
     let fixed = HEADER_BYTES + (CHAIN_FRAME_BYTES + SEAL_FRAME_BYTES) as u32;
     fixed.saturating_add(content_bytes) <= segment.capacity
-}
-
-/// What a writer is told while the disk is full.
-pub(crate) fn full() -> Error {
-    Error::new(
-        crate::error::ErrorKind::StorageFull,
-        "the disk is full; free some space (deletes still work), and writes resume by themselves within a second",
-    )
 }

@@ -7,12 +7,15 @@ use super::{ATTEMPTS_MAX, LeasedJob, Shared};
 use crate::job::{Progress, Report, Stage};
 use crate::pacer::Unpaced;
 use crate::pool::{Step, Work, WorkError};
-use crate::store::SegmentStore;
+use crate::store::{SegmentStore, Verdict};
 use crate::strategy::{Limits, Reason};
 
 // LIMIT: jobs in a row that may be of no use. More of them mean that the store's numbers are wrong, and going on at full
 // speed would wear out the disk for nothing.
 const FRUITLESS_MAX: u32 = 4;
+
+/// What a step counts for at least in [`Compactor::worked_bytes`], so that none is for nothing.
+const STEP_BYTES_MIN: u64 = 4096;
 
 /// The sums of some jobs.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -58,6 +61,7 @@ pub struct Compactor<S: SegmentStore> {
     /// Jobs in a row that were of no use.
     fruitless: u32,
     done: Summary,
+    worked_bytes: u64,
 }
 
 impl<S: SegmentStore> fmt::Debug for Compactor<S> {
@@ -69,7 +73,15 @@ impl<S: SegmentStore> fmt::Debug for Compactor<S> {
 
 impl<S: SegmentStore> Compactor<S> {
     pub(super) fn new(shared: Arc<Shared<S>>, limits: Option<Limits>) -> Self {
-        Compactor { shared, limits, job: None, attempts: 0, fruitless: 0, done: Summary::default() }
+        Compactor {
+            shared,
+            limits,
+            job: None,
+            attempts: 0,
+            fruitless: 0,
+            done: Summary::default(),
+            worked_bytes: 0,
+        }
     }
 
     pub(super) fn with_job(shared: Arc<Shared<S>>, job: LeasedJob<S>) -> Self {
@@ -103,9 +115,11 @@ impl<S: SegmentStore> Compactor<S> {
             leased.lease.take(leased.job.outputs());
         }
         let progress = leased.job.step();
+        self.worked_bytes += STEP_BYTES_MIN;
         self.shared.metrics.worked(stage, clock.monotonic().saturating_sub(begun));
         match progress {
-            Ok(Progress::Worked { .. }) => {
+            Ok(Progress::Worked { bytes, .. }) => {
+                self.worked_bytes += bytes;
                 self.attempts = 0;
                 Ok(Step::Again)
             }
@@ -114,16 +128,44 @@ impl<S: SegmentStore> Compactor<S> {
                 Ok(Step::Wait(wait))
             }
             Ok(Progress::Done(report)) => Ok(self.finish(&report)),
-            Err(error) => {
-                self.shared.metrics.failed();
-                self.attempts += 1;
-                if self.attempts >= ATTEMPTS_MAX && !leased.job.is_published() {
-                    self.shared.shun(&leased.lease.segments);
-                    self.give_up();
-                }
-                Err(error)
-            }
+            Err(error) => self.fail(error),
         }
+    }
+
+    /// A step of the job has failed.
+    fn fail(&mut self, error: S::Error) -> Result<Step, S::Error> {
+        self.shared.metrics.failed();
+        self.attempts += 1;
+        let Some(leased) = &self.job else { return Err(error) };
+        let is_hopeless = self.attempts >= ATTEMPTS_MAX;
+        match self.shared.store.judge(&error, leased.job.victims()) {
+            _ if leased.job.is_published() => {}
+            Verdict::PickAnew => {
+                self.give_up();
+                return Ok(Step::Again);
+            }
+            Verdict::LeaveAlone(segment) => {
+                self.shared.leave_alone(segment);
+                self.give_up();
+            }
+            Verdict::GiveUp => self.give_up(),
+            Verdict::Later if is_hopeless => {
+                self.shared.shun(&leased.lease.segments);
+                self.give_up();
+            }
+            Verdict::Later => {}
+        }
+        Err(error)
+    }
+
+    /// How much was done so far: bytes read and written, and 4 KiB for each step. For whoever works in proportion to something.
+    pub fn worked_bytes(&self) -> u64 {
+        self.worked_bytes
+    }
+
+    /// True while it has a job in hand.
+    pub fn has_job(&self) -> bool {
+        self.job.is_some()
     }
 
     fn finish(&mut self, report: &Report) -> Step {
@@ -155,7 +197,7 @@ impl<S: SegmentStore> Compactor<S> {
         Ok(self.done)
     }
 
-    /// Steps until its job is done.
+    /// Steps until its job is done, or given up to be picked anew: then the sum has no job.
     pub(super) fn run_job(mut self) -> Result<Summary, S::Error> {
         while self.job.is_some() {
             self.step()?;

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use cortenkv_compaction::{
     AgeClass, Clock, Fate, LivenessTable, Origin, Placed, Record, RecordInfo, SegmentId,
-    SegmentStats, SegmentStore, Stream,
+    SegmentStats, SegmentStore, Stream, Verdict,
 };
 
 mod model;
@@ -97,6 +97,9 @@ pub struct MemoryStore {
     inner: Mutex<Inner>,
     calls: AtomicU64,
     fail_at: AtomicU64,
+    /// A segment that cannot be read, and what is to be done about that.
+    spoiled: Mutex<Option<(SegmentId, Verdict)>>,
+    room_bytes: Mutex<Option<u64>>,
     /// The call that fails has had its effect.
     pub fail_late: AtomicBool,
     /// Outputs that were dropped without being published.
@@ -294,6 +297,20 @@ impl MemoryStore {
         self.fail_at.store(0, SeqCst);
     }
 
+    /// Lets every read of a segment fail, and be judged so.
+    pub fn spoil(&self, segment: SegmentId, verdict: Verdict) {
+        *self.spoiled.lock().unwrap() = Some((segment, verdict));
+    }
+
+    pub fn mend(&self) {
+        *self.spoiled.lock().unwrap() = None;
+    }
+
+    /// So many bytes may be written by a job.
+    pub fn set_room(&self, bytes: u64) {
+        *self.room_bytes.lock().unwrap() = Some(bytes);
+    }
+
     pub fn calls(&self) -> u64 {
         self.calls.load(SeqCst)
     }
@@ -350,6 +367,9 @@ impl SegmentStore for MemoryStore {
     ) -> Result<Option<u64>, Injected> {
         // A piece is three records, so that a segment takes several; the failure comes in the middle of it.
         assert!(bytes_max > 0);
+        if self.spoiled.lock().unwrap().is_some_and(|(id, _)| id == segment) {
+            return Err(Injected(0));
+        }
         let records = self.inner().segments[&segment].records.clone();
         let from = cursor as usize;
         let piece = records.iter().enumerate().skip(from).take(3);
@@ -483,5 +503,16 @@ impl SegmentStore for MemoryStore {
                 }
             }
         })
+    }
+
+    fn judge(&self, _error: &Injected, victims: &[SegmentId]) -> Verdict {
+        let spoiled = *self.spoiled.lock().unwrap();
+        spoiled
+            .filter(|(id, _)| victims.contains(id))
+            .map_or(Verdict::Later, |(_, verdict)| verdict)
+    }
+
+    fn room_bytes(&self) -> u64 {
+        self.room_bytes.lock().unwrap().unwrap_or(u64::MAX)
     }
 }

@@ -3,7 +3,7 @@
 //! # Layout
 //! `store` is a database in the words of that crate, `output` a segment that is written. `fate` decides what may be forgotten;
 //! `older` and `directory` know which keys other segments may hold. `leaving` sees slots off, `idle` watches for quiet,
-//! `pressure` slows writers down.
+//! `pressure` slows writers down, `inline` lets them do the work where nobody else does.
 //!
 //! # How a segment goes
 //! 1. Victims are read, and each record gets its fate. Only settled segments are victims: sealed, installed, durable.
@@ -19,17 +19,19 @@
 //!
 //! # Concurrency
 //! Jobs run in workers that all databases of a process share, or in the thread that calls
-//! [`Db::compact`](crate::Db::compact) or [`Db::step`](crate::Db::step). Writers and readers never wait for one.
+//! [`Db::compact`](crate::Db::compact) or [`Db::step`](crate::Db::step). Writers and readers never wait for one. Without
+//! workers (`async_compaction(false)`) writers do the work, piece by piece, before they take any lock.
 //!
 //! # Failure
-//! A job that fails is tried again; what it has written so far does not count. A panic closes the database to writes.
+//! A job that fails is tried again; what it has written so far does not count. `faults` has the cases. A panic closes the
+//! database to writes.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, OnceLock};
 
 use cortenkv_compaction::{
     Chain, Compactor, Failure, Kind, Limits, LivenessTable, Origin, RecordInfo, Repack, Scheduler,
-    SchedulerOptions, SegmentCounts, Step, WorkQueue,
+    SchedulerOptions, SegmentCounts, Step, Work, WorkQueue,
 };
 
 use crate::catalog::SharedManifest;
@@ -41,10 +43,16 @@ use crate::segments::{SegmentFigures, SegmentReport, SegmentState};
 use crate::stats::{CompactionReport, CompactionStats, PoolStats};
 use crate::sync::lock;
 
+#[path = "compaction/access.rs"]
+mod access;
 #[path = "compaction/fate.rs"]
 mod fate;
+#[path = "compaction/faults.rs"]
+mod faults;
 #[path = "compaction/idle.rs"]
 mod idle;
+#[path = "compaction/inline.rs"]
+mod inline;
 #[path = "compaction/leaving.rs"]
 mod leaving;
 #[path = "compaction/older.rs"]
@@ -59,6 +67,7 @@ mod pressure;
 mod store;
 
 use idle::IdleWatch;
+use inline::Inline;
 pub use pool::WorkerPool;
 use pool::pool_of;
 use pressure::Pressure;
@@ -128,6 +137,8 @@ struct Running {
     /// What [`Compaction::step`] steps.
     by_hand: Mutex<(Compactor<Store>, IdleWatch)>,
     pressure: Pressure,
+    /// Where the writers are to do it.
+    inline: Option<Inline>,
 }
 
 impl Compaction {
@@ -164,6 +175,7 @@ impl Compaction {
         };
         let queue = Mutex::new(queue);
         let pressure = Pressure::default();
+        let inline = (core.options.async_compaction == Some(false)).then(Inline::default);
         let _ = self.running.set(Running {
             store,
             scheduler,
@@ -171,6 +183,7 @@ impl Compaction {
             queue,
             by_hand,
             pressure,
+            inline,
         });
         Ok(())
     }
@@ -180,6 +193,8 @@ impl Compaction {
         if let Some(running) = self.running.get() {
             let queue = lock(&running.queue).take();
             drop(queue);
+            // A job that is published is finished, as in the background.
+            lock(&running.by_hand).0.stop();
         }
     }
 
@@ -189,16 +204,23 @@ impl Compaction {
         let totals = running.store.totals();
         running.scheduler.note_totals(totals.total_bytes, totals.live_bytes);
         running.pressure.note_live(totals.live_bytes);
+        running.inline.iter().for_each(Inline::look_again);
         if let Some((_, queue)) = &*lock(&running.queue) {
             queue.notify();
         }
     }
 
-    /// Makes a writer wait in proportion to what compaction is behind by. Nobody waits who compacts by hand.
+    /// Makes a writer wait in proportion to what compaction is behind by, or do a part of the work where there are no workers.
+    /// Neither for who compacts by hand. The caller holds no lock.
     #[inline]
     pub(crate) fn delay(&self, write_bytes: usize) {
-        if let Some(running) = self.running.get().filter(|running| running.is_in_background) {
+        let Some(running) = self.running.get() else { return };
+        if running.is_in_background {
             running.pressure.delay(running.scheduler.debt_bytes(), write_bytes as u64);
+        } else if let Some(inline) = &running.inline
+            && inline.is_due(running.scheduler.debt_bytes())
+        {
+            inline.work(running, write_bytes as u64);
         }
     }
 
@@ -280,7 +302,7 @@ impl Compaction {
         let Some(running) = self.running.get() else { return CompactionStats::default() };
         let stats = running.scheduler.stats();
         let totals = running.store.totals();
-        CompactionStats {
+        let mut figures = CompactionStats {
             jobs: stats.jobs,
             jobs_given_up: stats.jobs_given_up,
             failures: stats.failures,
@@ -293,7 +315,11 @@ impl Compaction {
             live_bytes: totals.live_bytes,
             debt_bytes: stats.debt_bytes,
             delay_us: running.pressure.slept().as_micros() as u64,
-        }
+            writer_work_us: running.inline.as_ref().map_or(0, Inline::worked_us),
+            ..CompactionStats::default()
+        };
+        running.store.faults.describe(&mut figures);
+        figures
     }
 }
 
@@ -312,7 +338,7 @@ fn figures(counts: &SegmentCounts) -> SegmentFigures {
     }
 }
 
-fn scheduler_options(core: &Core) -> SchedulerOptions {
+fn limits(core: &Core) -> Limits {
     let mut limits = Limits::default();
     // A segment has a header, and compressed records have frames.
     limits.segment_bytes -= 256 << 10;
@@ -320,6 +346,10 @@ fn scheduler_options(core: &Core) -> SchedulerOptions {
         limits.segment_bytes = limits.segment_bytes.min(core.options.segment_bytes);
         limits.garbage_bytes_min = limits.garbage_bytes_min.min(core.options.segment_bytes / 16);
     }
+    limits
+}
+
+fn scheduler_options(core: &Core) -> SchedulerOptions {
     let mut strategy = Chain::default();
     if core.options.compression != Compression::None {
         // Small commits are not compressed when they are appended.
@@ -327,7 +357,7 @@ fn scheduler_options(core: &Core) -> SchedulerOptions {
     }
     SchedulerOptions {
         strategy: Box::new(strategy),
-        limits,
+        limits: limits(core),
         clock: Arc::new(Clock(Arc::clone(&core.options.clock))),
         ..SchedulerOptions::default()
     }

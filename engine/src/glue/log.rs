@@ -2,7 +2,6 @@
 
 use std::cell::RefCell;
 use std::future::Future;
-use std::ops::ControlFlow;
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
@@ -15,12 +14,13 @@ use cortenkv_wal::{
     WalOptions,
 };
 
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::install::{Installer, Installing};
 use crate::log::Opened;
 use crate::open::Builder;
 use crate::options::{Compression, Durability, Options};
 pub(crate) use crate::parts::manifest::Manifest;
+use crate::parts::reserve::Reserve;
 use crate::parts::segment::{DurableSegment, ours};
 use crate::parts::{self, Loaded, OnDisk};
 use crate::record::{Change, SeqNo, Write};
@@ -33,6 +33,12 @@ pub(crate) use conditional::DurableMark;
 mod conditional;
 #[path = "log/error.rs"]
 mod error;
+#[path = "log/replay.rs"]
+mod replay;
+#[path = "log/salvage.rs"]
+mod salvage;
+
+use replay::{Compacted, remove_unnamed, replay_compacted, replay_log};
 
 /// LIMIT: what a thread keeps of the buffer that it encodes commits in.
 const KEPT_BATCH_BYTES_MAX: usize = 1 << 20;
@@ -84,6 +90,7 @@ pub(crate) struct DurableLog {
     pub(super) wal: Wal,
     pub(super) vfs: Arc<dyn Vfs>,
     verify_reads: bool,
+    reserve: Reserve,
 }
 
 /// Opens a directory: lock, manifest, log with its replay.
@@ -130,13 +137,14 @@ pub(crate) fn open_durable(
     };
     let compacted = match &image {
         Some(_) => Compacted::default(),
-        None => replay_compacted(&wal, &manifest, installer)?,
+        None => replay_compacted(&wal, &mut manifest, installer, options.salvage)?,
     };
     let replayed = clock.monotonic();
     if !(created || builds_on_manifest && recovered.retired_forgotten.is_empty()) {
         // Only now, where that does: what cannot be opened leaves everything as it was.
         manifest.renew()?;
     }
+    let salvaged = salvage::publish(&wal, &mut manifest, compacted.salvages)?;
     remove_unnamed(&wal, &manifest)?;
     parts::remove_unnamed_images(vfs.as_ref(), dir, manifest.state());
     let report = OpenReport {
@@ -145,7 +153,9 @@ pub(crate) fn open_durable(
         records: records + compacted.records,
         bytes: recovered.bytes + compacted.bytes,
         bytes_cut: recovered.bytes_cut,
-        damaged_places: recovered.damaged_places,
+        damaged_places: recovered.damaged_places
+            + salvaged.iter().map(|it| it.places.len().max(1) as u64).sum::<u64>(),
+        salvaged,
         manifest_ms: (manifest_read - started + (clock.monotonic() - replayed)).as_millis() as u64,
         replay_ms: (opened - manifest_read + (replayed - loaded)).as_millis() as u64,
         image_ms: (loaded - opened).as_millis() as u64,
@@ -154,8 +164,9 @@ pub(crate) fn open_durable(
         ..OpenReport::default()
     };
     let keyspaces = manifest.state().keyspaces.clone();
+    let reserve = Reserve::open(&wal, options);
     Ok(Opened {
-        log: DurableLog { wal, vfs: Arc::clone(vfs), verify_reads: options.verify_reads },
+        log: DurableLog { wal, vfs: Arc::clone(vfs), verify_reads: options.verify_reads, reserve },
         manifest: Arc::new(Mutex::new(manifest)),
         keyspaces,
         hash_seed: identity.hash_seed,
@@ -163,50 +174,6 @@ pub(crate) fn open_durable(
         image,
         report,
     })
-}
-
-/// Offers every record of the log, where an image was to spare it and does not fit.
-fn replay_log(wal: &Wal, installer: &Installer) -> Result<u64> {
-    let mut records = 0;
-    for segment in wal.segments() {
-        let Some(reader) = wal.segment(segment.id) else { continue };
-        reader.for_each_record(&mut |record| {
-            records += 1;
-            installer.apply(std::iter::once(ours(&record)));
-            ControlFlow::Continue(())
-        })?;
-    }
-    Ok(records)
-}
-
-/// What was read of compacted segments.
-#[derive(Default)]
-struct Compacted {
-    records: u64,
-    bytes: u64,
-}
-
-/// Offers every record of every compacted segment that counts, in any order: the numbers of the records decide.
-fn replay_compacted(wal: &Wal, manifest: &Manifest, installer: &Installer) -> Result<Compacted> {
-    let mut compacted = Compacted::default();
-    for id in manifest.state().compacted.keys() {
-        let reader = wal.open_compacted(*id)?;
-        let read = wal.replay_compacted(&reader, &mut |record| {
-            installer.apply(std::iter::once(ours(&record)));
-        })?;
-        compacted.records += read.records;
-        compacted.bytes += u64::from(read.bytes);
-    }
-    Ok(compacted)
-}
-
-/// Removes compacted segments that the manifest does not name: a job had not come to its end, or they were retired.
-fn remove_unnamed(wal: &Wal, manifest: &Manifest) -> Result<()> {
-    let state = manifest.state();
-    let files = wal.list_compacted()?;
-    let unnamed = files.iter().filter(|file| !state.compacted.contains_key(&file.id));
-    let unnamed: Vec<u64> = unnamed.map(|file| file.id).collect();
-    Ok(wal.remove_compacted(&unnamed)?)
 }
 
 fn wal_options(options: &Options) -> WalOptions {
@@ -240,11 +207,15 @@ impl DurableLog {
         durability: Durability,
         installing: Installing<'_>,
     ) -> Result<SeqNo> {
-        with_encoded(writes, |batch| {
-            let install = |records: &[cortenkv_wal::RecordRef<'_>]| {
-                installing.apply(records.iter().map(ours))
+        with_encoded(writes, |batch, has_puts| {
+            let mut installing = Some(installing);
+            let append = || {
+                let install = |records: &[cortenkv_wal::RecordRef<'_>]| {
+                    install_once(&mut installing, records);
+                };
+                Ok(self.wal.append_installing(batch, durability.into(), install)?)
             };
-            Ok(self.wal.append_installing(batch, durability.into(), install)?)
+            self.admit(has_puts, append)
         })
     }
 
@@ -254,13 +225,56 @@ impl DurableLog {
         durability: Durability,
         installing: Installing<'_>,
     ) -> Result<Ticket<SeqNo>> {
-        let ticket = with_encoded(writes, |batch| {
-            let install = |records: &[cortenkv_wal::RecordRef<'_>]| {
-                installing.apply(records.iter().map(ours))
+        let ticket = with_encoded(writes, |batch, has_puts| {
+            let mut installing = Some(installing);
+            let append = || {
+                let install = |records: &[cortenkv_wal::RecordRef<'_>]| {
+                    install_once(&mut installing, records);
+                };
+                Ok(self.wal.append_async_installing(batch, durability.into(), install)?)
             };
-            Ok(self.wal.append_async_installing(batch, durability.into(), install)?)
+            self.admit(has_puts, append)
         })?;
         Ok(Ticket::pending(WalTicket(ticket)))
+    }
+
+    /// Does what takes space for good, unless the rest of the disk is kept for what frees some; what has no puts is of the
+    /// latter kind.
+    #[inline]
+    fn admit<R>(&self, has_puts: bool, mut work: impl FnMut() -> Result<R>) -> Result<R> {
+        if !has_puts {
+            return self.draw_on_reserve(work);
+        }
+        self.reserve.admit_put(&self.wal)?;
+        work()
+    }
+
+    /// Does what frees space in the end; on a full disk once more, with the reserve.
+    #[inline]
+    pub(super) fn draw_on_reserve<R>(&self, mut work: impl FnMut() -> Result<R>) -> Result<R> {
+        match work() {
+            Err(error) if *error.kind() == ErrorKind::StorageFull && self.give_up_reserve() => {
+                work()
+            }
+            done => done,
+        }
+    }
+
+    /// Makes room for what frees space, if there is a reserve.
+    pub(super) fn give_up_reserve(&self) -> bool {
+        self.reserve.give_up(&self.wal)
+    }
+
+    /// See [`Reserve::follow`].
+    #[allow(dead_code, reason = "a build without compaction has nobody who knows what lives")]
+    pub(super) fn follow_reserve(&self, live_bytes: u64, output_bytes: u64, is_freed: bool) {
+        self.reserve.follow(&self.wal, live_bytes, output_bytes, is_freed);
+    }
+
+    /// See [`Reserve::room_bytes`].
+    #[allow(dead_code, reason = "a build without compaction has no jobs")]
+    pub(super) fn room_bytes(&self) -> u64 {
+        self.reserve.room_bytes()
     }
 
     pub(crate) fn sync(&self) -> Result<SeqNo> {
@@ -326,11 +340,19 @@ impl DurableLog {
     }
 }
 
-/// Encodes a commit in the buffer of the thread and hands it on.
+/// Installs a commit that was appended. An append that was refused may be made again; it has installed nothing.
+#[inline]
+fn install_once(installing: &mut Option<Installing<'_>>, records: &[cortenkv_wal::RecordRef<'_>]) {
+    if let Some(installing) = installing.take() {
+        installing.apply(records.iter().map(ours));
+    }
+}
+
+/// Encodes a commit in the buffer of the thread and hands it on, with whether it has puts.
 #[inline]
 fn with_encoded<R>(
     writes: &[Write<'_>],
-    hand_on: impl FnOnce(&cortenkv_wal::Batch) -> Result<R>,
+    hand_on: impl FnOnce(&cortenkv_wal::Batch, bool) -> Result<R>,
 ) -> Result<R> {
     BATCH.with_borrow_mut(|batch| {
         if batch.bytes() > KEPT_BATCH_BYTES_MAX {
@@ -354,7 +376,7 @@ fn with_encoded<R>(
             // What frees space must not fail for lack of it.
             batch.draw_on_reserve();
         }
-        hand_on(batch)
+        hand_on(batch, puts)
     })
 }
 

@@ -61,6 +61,10 @@ pub struct Setup {
     pub checkpoint_threshold_bytes: u64,
     /// Whether key order is sealed and merged all the time, with its runs in files.
     pub tiny_runs: bool,
+    /// Whether writers compact, too.
+    pub inline: bool,
+    /// Kept for what frees space.
+    pub reserve_bytes: u64,
 }
 
 impl Setup {
@@ -76,6 +80,8 @@ impl Setup {
             compression: (number / 12).is_multiple_of(2),
             checkpoint_threshold_bytes: random.pick(&[0, 6_000]),
             tiny_runs: (number / 24).is_multiple_of(2),
+            inline: random.percent(30) && cfg!(feature = "compaction"),
+            reserve_bytes: random.pick(&[0, 0, 8 << 10]),
         }
     }
 
@@ -96,6 +102,9 @@ impl Setup {
             // One is opened for each image, for a handful of keys: few shards are soon made.
             builder = builder.index_shards(64);
         }
+        if self.inline {
+            builder = builder.async_compaction(false);
+        }
         builder
             .durability(self.mode.durability())
             .tail(self.tail)
@@ -103,6 +112,7 @@ impl Setup {
             .checkpoint_threshold_bytes(self.checkpoint_threshold_bytes)
             .segment_bytes(SEGMENT_BYTES as u64)
             .window_bytes(4 << 10)
+            .reserve_bytes(self.reserve_bytes)
             .manual()
             .vfs(vfs)
             .clock(clock)
@@ -112,10 +122,11 @@ impl Setup {
 
 impl std::fmt::Display for Setup {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Setup { mode, tail, mapping, compression, tiny_runs, .. } = self;
+        let Setup { mode, tail, mapping, compression, tiny_runs, inline, reserve_bytes, .. } = self;
         write!(
             f,
-            "mode={mode:?} tail={tail:?} mapping={mapping} compression={compression} tiny_runs={tiny_runs}"
+            "mode={mode:?} tail={tail:?} mapping={mapping} compression={compression} tiny_runs={tiny_runs} \
+             inline={inline} reserve_bytes={reserve_bytes}"
         )
     }
 }

@@ -24,6 +24,12 @@ impl Appender {
         !self.is_easy(0, 0) && self.look(space)
     }
 
+    /// See [`Wal::set_frugal`](crate::Wal::set_frugal).
+    pub(crate) fn set_frugal(&mut self, frugal: bool, space: &Space) {
+        space.set_frugal(frugal);
+        self.easy_until = 0;
+    }
+
     /// The look itself, which also finds out up to where the next one is not needed.
     fn look(&mut self, space: &Space) -> bool {
         let has_wishes = self.wishes(space).any();

@@ -12,6 +12,7 @@ use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
 
+use super::salvage::records_end;
 use super::{FOOTER_BYTES, check_id, file_name, parse_name, temporary_name};
 use crate::compress::CODEC_NONE;
 use crate::core::Core;
@@ -156,6 +157,27 @@ impl Wal {
 }
 
 fn open(core: &Core, id: u64) -> Result<Segment> {
+    let (mut segment, header, len) = open_file(core, id)?;
+    check_end(&segment.path, &header, len)?;
+    map(core, &mut segment, header.built_end - FOOTER_BYTES)?;
+    let footer = footer(&segment)?;
+    segment.advance(header.built_end - FOOTER_BYTES, footer.last_seq);
+    if header.grouped {
+        note_groups(&segment)?;
+    }
+    Ok(segment)
+}
+
+/// A segment of which nothing but the header is verified, up to where its records end, or the file.
+pub(super) fn open_body(core: &Core, id: u64) -> Result<Segment> {
+    let (mut segment, header, len) = open_file(core, id)?;
+    let built_end = header.built_end.clamp(HEADER_BYTES + FOOTER_BYTES, SEGMENT_SPAN);
+    map(core, &mut segment, records_end(len, built_end))?;
+    Ok(segment)
+}
+
+/// The file of a segment with its header and length, not mapped yet.
+fn open_file(core: &Core, id: u64) -> Result<(Segment, SegmentHeader, u64)> {
     let space = &core.space;
     let path = space.dir.join(file_name(id));
     let cannot = |e| Error::io(format!("cannot read {}", path.display()), e);
@@ -169,21 +191,22 @@ fn open(core: &Core, id: u64) -> Result<Segment> {
     let filled = read_full_at(file.as_ref(), &mut start, 0).map_err(cannot)?;
     let len = file.len().map_err(cannot)?;
     let header = decode(&path, start.get(..filled).unwrap_or_default())?;
-    check(&path, &header, id, core.space.owner, len)?;
-    let data = match space.vfs.map_read(&file, u64::from(header.built_end)) {
-        Ok(map) => Data::Mapped(map),
-        Err(e) if e.kind() == io::ErrorKind::Unsupported => Data::File,
-        Err(e) => return Err(cannot(e)),
-    };
-    let mut segment = Segment::new(id, path.clone(), file, header.salt, data);
+    check(&path, &header, id, core.space.owner)?;
+    let mut segment = Segment::new(id, path.clone(), file, header.salt, Data::File);
     segment.created_ms = header.created_ms;
-    segment.advance(header.built_end - FOOTER_BYTES, 0);
-    let footer = footer(&segment)?;
-    segment.advance(header.built_end - FOOTER_BYTES, footer.last_seq);
-    if header.grouped {
-        note_groups(&segment)?;
+    Ok((segment, header, len))
+}
+
+/// Maps a segment that may be read up to `end`.
+fn map(core: &Core, segment: &mut Segment, end: u32) -> Result<()> {
+    let span = u64::from(end + FOOTER_BYTES);
+    match core.space.vfs.map_read(&segment.file, span) {
+        Ok(map) => segment.data = Data::Mapped(map),
+        Err(e) if e.kind() == io::ErrorKind::Unsupported => {}
+        Err(e) => return Err(Error::io(format!("cannot read {}", segment.path.display()), e)),
     }
-    Ok(segment)
+    segment.advance(end, 0);
+    Ok(())
 }
 
 fn decode(path: &Path, start: &[u8]) -> Result<SegmentHeader> {
@@ -198,7 +221,7 @@ fn decode(path: &Path, start: &[u8]) -> Result<SegmentHeader> {
     })
 }
 
-fn check(path: &Path, header: &SegmentHeader, id: u64, owner: [u8; 16], len: u64) -> Result<()> {
+fn check(path: &Path, header: &SegmentHeader, id: u64, owner: [u8; 16]) -> Result<()> {
     if header.owner != owner {
         let text = format!("{} belongs to another database; move it away", path.display());
         return Err(Error::new(ErrorKind::InvalidArgument, text));
@@ -207,6 +230,10 @@ fn check(path: &Path, header: &SegmentHeader, id: u64, owner: [u8; 16], len: u64
         let found = format!("that of segment {:016x}", header.id);
         return Err(Error::corruption(path, 0, format!("the header of {id:016x}"), found));
     }
+    Ok(())
+}
+
+fn check_end(path: &Path, header: &SegmentHeader, len: u64) -> Result<()> {
     let ends = HEADER_BYTES + FOOTER_BYTES..=SEGMENT_SPAN;
     if !ends.contains(&header.built_end) || !header.built_end.is_multiple_of(8) {
         let found = format!("an end at byte {}", header.built_end);

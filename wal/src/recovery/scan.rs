@@ -195,7 +195,7 @@ fn search(scan: &mut Scan, segment: &Segment, bytes: &[u8], from: u32) -> Result
 ///
 /// Marks, seals and purges are short and therefore free: no file can make a search overlook what says that something
 /// was durable.
-fn plausible_cost(bytes: &[u8]) -> Option<usize> {
+pub(crate) fn plausible_cost(bytes: &[u8]) -> Option<usize> {
     let head = HeadWord::read(bytes)?;
     let stored_bytes = head.stored_bytes as usize;
     let kind = Kind::from_byte(head.kind)?;

@@ -13,7 +13,8 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use cortenkv_compaction::{Fate, Record, SegmentId};
 
-use super::store::{Store, gone};
+use super::access::gone;
+use super::store::Store;
 use crate::address::Address;
 use crate::core::{Core, Probe};
 use crate::error::Result;

@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex};
 use cortenkv_compaction::SegmentId;
 use cortenkv_wal::bugs::{Bug, planted};
 
-use super::store::{reader, wal};
+use super::access::{reader, wal};
 use crate::address::Address;
 use crate::core::Core;
 use crate::error::Result;

@@ -5,7 +5,7 @@ use std::sync::{Arc, Weak};
 use cortenkv_compaction::{AgeClass, LivenessTable, Origin, SegmentId, Stream};
 use cortenkv_wal::{COMPACTED_ID_MIN, CompactedBuilder, CompactedSegment, RecordKind, RecordRef};
 
-use super::store::{gone, wal};
+use super::access::{gone, wal};
 use crate::address::Location;
 use crate::core::Core;
 use crate::error::Result;

@@ -45,8 +45,13 @@ impl Pressure {
         self.live_bytes.store(live_bytes, Relaxed);
     }
 
+    /// What lived when it was last summed up.
+    pub(super) fn live_bytes(&self) -> u64 {
+        self.live_bytes.load(Relaxed)
+    }
+
     fn slope(&self) -> BackPressure {
-        let live_bytes = self.live_bytes.load(Relaxed);
+        let live_bytes = self.live_bytes();
         let mut slope = BackPressure::default();
         slope.debt_free_bytes = DEBT_FREE_BYTES_MIN.max(live_bytes / 16);
         slope.debt_full_bytes = slope.debt_free_bytes + SLOPE_BYTES_MIN.max(live_bytes * 3 / 16);

@@ -14,20 +14,22 @@ use std::sync::{Arc, Weak};
 
 use cortenkv_compaction::{
     Fate, LivenessTable, Origin, Placed, Record, SegmentId, SegmentStats, SegmentStore, Stream,
-    Totals,
+    Totals, Verdict,
 };
 use cortenkv_wal::bugs::{Bug, planted};
-use cortenkv_wal::{COMPACTED_ID_MIN, SegmentInfo, SegmentReader, Wal};
+use cortenkv_wal::{COMPACTED_ID_MIN, SegmentInfo};
 
+use super::access::{gone, log, reader, wal};
 use super::fate;
+use super::faults::Faults;
 use super::leaving::Leaving;
+use super::limits;
 use super::older::{OlderPuts, SNAPSHOTS, Source};
 use super::output::{Output, class_of, location_of};
 use crate::address::Address;
 use crate::catalog::SharedManifest;
 use crate::core::{Core, Installed};
-use crate::error::{ClosedReason, Error, Result};
-use crate::log::LogSegment;
+use crate::error::{ClosedReason, Error, ErrorKind, Result};
 use crate::parts::DurableLog;
 use crate::parts::manifest::edit::{CompactedInfo, Edit};
 use crate::parts::segment::{ours, theirs};
@@ -44,6 +46,7 @@ pub(super) struct Store {
     manifest: SharedManifest,
     pub(super) older: OlderPuts,
     leaving: Leaving,
+    pub(super) faults: Faults,
 }
 
 impl Store {
@@ -55,7 +58,8 @@ impl Store {
     ) -> Result<Self> {
         let older = OlderPuts::open(core, wal(core)?.dir());
         let leaving = Leaving::default();
-        Ok(Store { core: Arc::downgrade(core), liveness, manifest, older, leaving })
+        let faults = Faults::default();
+        Ok(Store { core: Arc::downgrade(core), liveness, manifest, older, leaving, faults })
     }
 
     /// Gives out again the slots of retired segments that no reader can know of any more.
@@ -69,7 +73,7 @@ impl Store {
         }
     }
 
-    fn core(&self) -> Result<Arc<Core>> {
+    pub(super) fn core(&self) -> Result<Arc<Core>> {
         let core = self.core.upgrade().ok_or_else(|| Error::closed(ClosedReason::Clean))?;
         // Not whether it is closed: a close waits for the job that is published.
         core.latch.get().map_or(Ok(()), |cause| Err(cause.clone()))?;
@@ -90,9 +94,19 @@ impl Store {
         let active = wal.segments().last().map(|segment| segment.id);
         let live = active.and_then(|id| self.liveness.get(id, 0));
         if live.is_some_and(|stats| stats.garbage_bytes() > 0) {
-            wal.seal_active()?;
+            seal_active(&core)?;
         }
         core.sync().map(drop)
+    }
+
+    /// Makes sealed segments durable, so that they settle; false if all of them are.
+    pub(super) fn sync_sealed(&self) -> Result<bool> {
+        let core = self.core()?;
+        let has_unsettled = wal(&core)?.segments().iter().any(|it| it.sealed && !it.settled);
+        if has_unsettled {
+            core.sync()?;
+        }
+        Ok(has_unsettled)
     }
 
     /// Leaves the segment that is being written if much of it is garbage; true if it did.
@@ -109,7 +123,7 @@ impl Store {
         if garbage_bytes < GARBAGE_BYTES_MIN || garbage_bytes * 4 < stats.total_bytes {
             return Ok(false);
         }
-        wal.seal_active()?;
+        seal_active(&core)?;
         core.sync()?;
         Ok(true)
     }
@@ -121,15 +135,26 @@ impl Store {
     }
 
     /// Takes victims out of the log and removes their files.
+    ///
+    /// # Errors
+    /// `Io` if a file is still there, after all others are gone.
     fn remove(&self, core: &Core, victims: &[SegmentId]) -> Result<()> {
         let wal = wal(core)?;
         let in_log = wal.segments();
         let in_log: Vec<u64> =
             in_log.iter().map(|segment| segment.id).filter(|id| victims.contains(id)).collect();
-        wal.retire(&in_log)?;
+        let retired = wal.retire(&in_log);
         let compacted: Vec<u64> =
             victims.iter().filter(|id| **id >= COMPACTED_ID_MIN).copied().collect();
-        Ok(wal.remove_compacted(&compacted)?)
+        let removed = wal.remove_compacted(&compacted);
+        Ok(retired.and(removed)?)
+    }
+
+    /// Keeps the reserve as large as it should be.
+    fn follow_reserve(&self, core: &Core, is_freed: bool) -> Result<()> {
+        let live_bytes = self.liveness.totals().live_bytes;
+        log(core)?.follow_reserve(live_bytes, limits(core).segment_bytes, is_freed);
+        Ok(())
     }
 
     /// Looks at what there is; for the log that is one lock of the appender.
@@ -156,28 +181,13 @@ impl Store {
     }
 }
 
-/// The log of a database on disk: no other is compacted.
-fn log(core: &Core) -> Result<&DurableLog> {
-    core.log.durable().ok_or_else(|| Error::closed(ClosedReason::Clean))
-}
-
-pub(super) fn wal(core: &Core) -> Result<&Wal> {
-    log(core).map(|log| &log.wal)
-}
-
-/// A segment to be read from one end to the other: as it is mounted, else opened.
-pub(super) fn reader(core: &Core, id: SegmentId) -> Result<SegmentReader> {
-    let slot = lock(&core.slots.book).assigned.get(&id).copied();
-    let cell = slot.and_then(|slot| core.slots.cell(usize::from(slot)));
-    let mounted = cell.and_then(|cell| {
-        cell.with(|mounted| match &mounted.segment {
-            LogSegment::Durable(segment) => Some(segment.reader.clone()),
-            LogSegment::Memory(_) => None,
-        })
-    });
-    match mounted.flatten() {
-        Some(reader) => Ok(reader),
-        None => Ok(log(core)?.segment(id)?.reader),
+/// Leaves the segment that is being written; on a full disk only if there is room for another one.
+fn seal_active(core: &Core) -> Result<()> {
+    let log = log(core)?;
+    match log.draw_on_reserve(|| Ok(log.wal.seal_active()?)) {
+        // The others can be compacted all the same.
+        Err(error) if *error.kind() == ErrorKind::StorageFull => Ok(()),
+        sealed => sealed,
     }
 }
 
@@ -203,6 +213,7 @@ impl SegmentStore for Store {
     fn segments(&self) -> Result<Vec<SegmentStats>> {
         let core = self.core()?;
         self.reuse_slots();
+        self.follow_reserve(&core, false)?;
         let (log, compacted) = self.look(&core)?;
         // What has ended for some snapshots only is not worth a rewrite.
         let now_ms = core.snapshots.horizon(core.clock()).now_ms;
@@ -260,7 +271,9 @@ impl SegmentStore for Store {
     fn create(&self, stream: Stream, _created: u64) -> Result<Output> {
         let core = self.core()?;
         let id = lock(&self.manifest).next_compacted_id();
-        Output::create(&core, id, stream, &self.liveness)
+        let create = || Output::create(&core, id, stream, &self.liveness);
+        let created = log(&core)?.draw_on_reserve(create);
+        created.inspect_err(|error| core.note_failure(error))
     }
 
     fn id(&self, output: &Output) -> SegmentId {
@@ -278,7 +291,8 @@ impl SegmentStore for Store {
                 (copy.value, copy.expires_at_ms) = (&[], None);
             }
             copy.in_batch = false;
-            let token = output.append(&copy)?;
+            let appended = output.append(&copy);
+            let token = appended.inspect_err(|error| core.note_failure(error))?;
             Ok(Placed { token, bytes: u64::from(copy.stored_bytes()) })
         })?;
         let placed: Placed = placed.unwrap_or_else(|| Err(gone()))?;
@@ -295,7 +309,8 @@ impl SegmentStore for Store {
     }
 
     fn seal(&self, output: &mut Output) -> Result<()> {
-        output.seal()
+        let core = self.core()?;
+        output.seal().inspect_err(|error| core.note_failure(error))
     }
 
     fn publish(&self, outputs: &mut [Output], victims: &[SegmentId]) -> Result<()> {
@@ -304,7 +319,7 @@ impl SegmentStore for Store {
             // DURABILITY: whatever made a record of a victim dead, before the victim does not count any more (rule 3).
             core.sync()?;
         }
-        let log = wal(&core)?.segments();
+        let segments = wal(&core)?.segments();
         if planted(Bug::UnlinkedBeforeEdit) {
             self.remove(&core, victims)?;
         }
@@ -316,7 +331,7 @@ impl SegmentStore for Store {
         };
         // Called again after it was done, there is nothing left to do.
         if victims.iter().any(is_new) {
-            let retired = log.iter().filter(|segment| victims.contains(&segment.id));
+            let retired = segments.iter().filter(|segment| victims.contains(&segment.id));
             let retired = retired.map(SegmentInfo::retired).collect();
             let removed = victims.iter().filter(|id| **id >= COMPACTED_ID_MIN).copied().collect();
             let added: Vec<_> = outputs.iter().filter_map(Output::info).collect();
@@ -325,7 +340,9 @@ impl SegmentStore for Store {
             let edit = Edit::JobDone { added, retired, removed };
             outputs.iter_mut().for_each(|output| output.may_be_published = true);
             // Whether a failed edit is there is open, and the next one is refused: nothing can be reclaimed any more.
-            manifest.commit(edit).inspect_err(|error| core.note_failure(error))?;
+            let commit = || manifest.commit(edit.clone());
+            let committed = log(&core)?.draw_on_reserve(commit);
+            committed.inspect_err(|error| core.note_failure(error))?;
         }
         Ok(())
     }
@@ -358,17 +375,27 @@ impl SegmentStore for Store {
         let core = self.core()?;
         let bytes = |id: &SegmentId| self.liveness.get(*id, 0).map_or(0, |it| it.total_bytes);
         self.leaving.empty(&core.slots, &core.snapshots, victims, bytes);
-        self.remove(&core, victims)?;
+        match self.remove(&core, victims) {
+            // They do not count any more: the next opening removes them.
+            Err(error) if *error.kind() == ErrorKind::Io => self.faults.note_not_removed(&error),
+            removed => removed?,
+        }
         self.older.retire(victims);
         for id in victims {
             self.liveness.retire(*id);
         }
         core.images.end_moving(victims);
         core.give_up_snapshots();
-        Ok(())
+        self.follow_reserve(&core, true)
     }
-}
 
-pub(super) fn gone() -> Error {
-    Error::invalid("a record of a segment that is being compacted is gone; run `corten verify`")
+    fn room_bytes(&self) -> u64 {
+        let room = |core: Arc<Core>| log(&core).map(DurableLog::room_bytes);
+        self.core.upgrade().and_then(|core| room(core).ok()).unwrap_or(u64::MAX)
+    }
+
+    fn judge(&self, error: &Error, victims: &[SegmentId]) -> Verdict {
+        let core = self.core.upgrade();
+        core.map_or(Verdict::Later, |core| self.faults.judge(&core, error, victims))
+    }
 }

@@ -2,7 +2,7 @@
 
 use cortenkv_wal::{Condition, Conditional};
 
-use super::{DurableLog, WalTicket, with_encoded};
+use super::{DurableLog, WalTicket, install_once, with_encoded};
 use crate::error::Result;
 use crate::install::Installing;
 use crate::log::{Attempt, Mark};
@@ -38,12 +38,15 @@ impl DurableLog {
         premises: &mut Premises<'_>,
         installing: Installing<'_>,
     ) -> Result<Attempt<SeqNo>> {
-        with_encoded(writes, |batch| {
-            let install = |records: &[cortenkv_wal::RecordRef<'_>]| {
-                installing.apply(records.iter().map(ours))
-            };
-            let durability = durability.into();
-            Ok(self.wal.append_if(batch, durability, mark, premises, install)?.into())
+        with_encoded(writes, |batch, has_puts| {
+            let mut installing = Some(installing);
+            self.admit(has_puts, || {
+                let install = |records: &[cortenkv_wal::RecordRef<'_>]| {
+                    install_once(&mut installing, records);
+                };
+                let durability = durability.into();
+                Ok(self.wal.append_if(batch, durability, mark, premises, install)?.into())
+            })
         })
     }
 
@@ -55,12 +58,15 @@ impl DurableLog {
         premises: &mut Premises<'_>,
         installing: Installing<'_>,
     ) -> Result<Attempt<Ticket<SeqNo>>> {
-        let attempt: Attempt<cortenkv_wal::Ticket> = with_encoded(writes, |batch| {
-            let install = |records: &[cortenkv_wal::RecordRef<'_>]| {
-                installing.apply(records.iter().map(ours))
-            };
-            let durability = durability.into();
-            Ok(self.wal.append_if_async(batch, durability, mark, premises, install)?.into())
+        let attempt: Attempt<cortenkv_wal::Ticket> = with_encoded(writes, |batch, has_puts| {
+            let mut installing = Some(installing);
+            self.admit(has_puts, || {
+                let install = |records: &[cortenkv_wal::RecordRef<'_>]| {
+                    install_once(&mut installing, records);
+                };
+                let durability = durability.into();
+                Ok(self.wal.append_if_async(batch, durability, mark, premises, install)?.into())
+            })
         })?;
         Ok(attempt.map(|ticket| Ticket::pending(WalTicket(ticket))))
     }
