@@ -20,7 +20,7 @@ use crate::error::{ClosedReason, Error, ErrorKind, Result};
 use crate::in_flight::InFlight;
 use crate::log::Log;
 use crate::options::Options;
-use crate::parts::{self, Clock, Compaction, Images, Index};
+use crate::parts::{self, Clock, Compaction, Holds, Images, Index};
 use crate::pinned::Source;
 use crate::record::{Footprint, Rank, RecordRef, SeqNo};
 use crate::slots::{Mounted, SlotTable};
@@ -33,6 +33,8 @@ pub(crate) struct Core {
     pub(crate) background: Background,
     pub(crate) compaction: Compaction,
     pub(crate) images: Images,
+    /// Files that stay or go.
+    pub(crate) holds: Holds,
     pub(crate) slots: SlotTable,
     /// Batches that are on their way into the index.
     pub(crate) in_flight: InFlight,
@@ -89,6 +91,7 @@ impl Core {
             background: Background::default(),
             compaction,
             images,
+            holds: Holds::default(),
             slots: SlotTable::new(),
             in_flight: InFlight::new(),
             catalog,

@@ -112,6 +112,11 @@ impl Db {
         &self.default.handle.core
     }
 
+    #[allow(dead_code, reason = "a build without a log on disk gives out nothing that keeps it open")]
+    pub(crate) fn handle(&self) -> &Arc<Handle> {
+        &self.default.handle
+    }
+
     /// What opening found and did.
     pub fn open_report(&self) -> OpenReport {
         self.core().report.get().cloned().unwrap_or_default()

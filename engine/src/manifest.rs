@@ -31,6 +31,8 @@ use crate::catalog::{DEFAULT_KEYSPACE_ID, out_of_numbers};
 use crate::error::{ClosedReason, Error, ErrorKind, Result};
 use crate::record::KeyspaceId;
 
+#[path = "manifest/copies.rs"]
+mod copies;
 #[path = "manifest/current.rs"]
 mod current;
 #[path = "manifest/edit.rs"]
@@ -47,6 +49,7 @@ use current::{
     CURRENT, FILE_BYTES_MAX, compacted_id, io_error, is_segment, manifest_name, manifest_number,
     read_current, read_file, swap_current, sync_error, write_file,
 };
+pub(crate) use copies::write_copy;
 use edit::Edit;
 pub(crate) use format::Identity;
 use format::{EDIT_HEAD_BYTES, EDIT_PAYLOAD_BYTES_MAX, HEADER_BYTES, Header, corruption};

@@ -24,8 +24,22 @@ mod durable;
 mod durable;
 
 #[cfg(feature = "wal")]
+#[path = "checkpoint.rs"]
+mod checkpoint;
+#[cfg(feature = "wal")]
+#[path = "feed.rs"]
+mod feed;
+#[cfg(feature = "wal")]
+#[path = "hold.rs"]
+mod hold;
+#[cfg(not(feature = "wal"))]
+use durable as hold;
+#[cfg(feature = "wal")]
 #[path = "glue/inspect.rs"]
 mod inspect;
+#[cfg(feature = "wal")]
+#[path = "glue/log_reader.rs"]
+mod log_reader;
 #[cfg(feature = "wal")]
 #[path = "manifest.rs"]
 mod manifest;
@@ -125,6 +139,7 @@ pub mod conformance;
 
 pub(crate) use clock::{Clock, SystemClock};
 pub(crate) use compaction::{Compaction, Liveness, SegmentLiveness, WorkerPool, check_compaction};
+pub(crate) use hold::Holds;
 pub(crate) use durable::{DurableLog, Manifest, Platform, open_durable};
 #[cfg_attr(
     not(feature = "wal"),
@@ -157,6 +172,12 @@ pub(crate) mod public {
     pub use cortenkv_wal::TailKind;
     #[cfg(all(feature = "test-util", feature = "wal"))]
     pub use cortenkv_wal::clock::ManualClock;
+    #[cfg(feature = "wal")]
+    pub use super::checkpoint::{CheckpointOptions, CheckpointReport};
+    #[cfg(feature = "wal")]
+    pub use super::feed::{Change, ChangeEvent, Feed, WatchOptions};
+    #[cfg(feature = "wal")]
+    pub use super::hold::{Hold, HoldInfo, HoldOptions};
     #[cfg(feature = "wal")]
     pub use cortenkv_wal::vfs;
 }

@@ -37,6 +37,7 @@ mod compress;
 mod core;
 mod error;
 mod format;
+mod held;
 #[cfg(feature = "test-util")]
 #[doc(hidden)]
 pub mod fuzzing;
@@ -47,6 +48,7 @@ mod leader;
 #[cfg(all(test, loom))]
 mod loom_models;
 mod metrics;
+mod moved;
 mod options;
 mod record;
 mod recovery;
@@ -68,6 +70,7 @@ pub use compacted::{
     COMPACTED_ID_MIN, CompactedBuilder, CompactedFile, CompactedReport, CompactedSegment,
 };
 pub use error::{ClosedReason, Error, ErrorKind, Result};
+pub use held::{HeldFile, hold_retired};
 pub use known::KnownSegment;
 pub use metrics::WalStats;
 pub use options::{
@@ -77,7 +80,7 @@ pub use options::{
 pub use record::{Location, Record, RecordKind, RecordRef, ReplayHandler, SeqNo};
 pub use recovery::RecoveryReport;
 pub use retire::{RetiredSegment, SegmentInfo};
-pub use segment_reader::{MappedRecord, PinnedBytes, SegmentReader};
+pub use segment_reader::{LogItem, MappedRecord, PinnedBytes, SegmentReader};
 pub use ticket::Ticket;
 pub use wal::Wal;
 

@@ -49,7 +49,6 @@ use files::Files;
 use plan::{Plan, misplaced_end};
 use rebuild::{Rebuilt, rebuild};
 use scan::Scan;
-#[cfg(feature = "test-util")]
 pub(crate) use scan::scan;
 
 /// What an open found and did.

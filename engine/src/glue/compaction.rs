@@ -243,7 +243,7 @@ impl Compaction {
         let counts: BTreeMap<u64, SegmentCounts> =
             liveness.0.export().into_iter().map(|counts| (counts.id, counts)).collect();
         let in_work = self.in_work();
-        for segment in segments {
+        for segment in segments.iter_mut().filter(|known| known.state != SegmentState::Held) {
             segment.figures = Some(counts.get(&segment.id).map(figures).unwrap_or_default());
             if in_work.contains(&segment.id) {
                 segment.state = SegmentState::InWork;

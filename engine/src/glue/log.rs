@@ -12,7 +12,7 @@ use cortenkv_wal::bugs::{Bug, planted};
 use cortenkv_wal::vfs::{DirLock, OsVfs, Vfs};
 use cortenkv_wal::{
     Background, COMPACTED_ID_MIN, Damage, ProgressCallback, ReplayHandler, TailKind, Wal,
-    WalOptions,
+    WalOptions, hold_retired,
 };
 
 use crate::error::{Error, Result};
@@ -21,6 +21,7 @@ use crate::log::Opened;
 use crate::open::Builder;
 use crate::options::{Compression, Durability, Options};
 pub(crate) use crate::parts::manifest::Manifest;
+use crate::parts::hold::{held_above, remove_free};
 use crate::parts::segment::{DurableSegment, ours};
 use crate::parts::{self, Loaded, OnDisk};
 use crate::record::{Change, SeqNo, Write};
@@ -102,10 +103,12 @@ pub(crate) fn open_durable(
     let retired: Vec<_> = manifest.state().retired.values().copied().collect();
     let mut images = OnDisk::find(vfs.as_ref(), dir, &mut manifest, options);
     let builds_on_manifest = !retired.is_empty() && !planted(Bug::ManifestTrustedFromCache);
+    manifest.begin_lineage()?;
     if builds_on_manifest {
         // DURABILITY: recovery removes the files of retired segments, and the new segment says that the log begins behind
         // them. So that they are retired must not be known from the page cache alone (rule 5).
         manifest.renew()?;
+        hold_retired(&lock, &retired, held_above(manifest.state()))?;
     }
     let wal_options = wal_options(options)
         .owner(identity.uuid)
@@ -134,6 +137,7 @@ pub(crate) fn open_durable(
         manifest.renew()?;
     }
     remove_unnamed(&wal, &manifest)?;
+    remove_free(&wal, held_above(manifest.state()))?;
     parts::remove_unnamed_images(vfs.as_ref(), dir, manifest.state());
     let report = OpenReport {
         created,

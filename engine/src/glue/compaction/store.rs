@@ -119,10 +119,9 @@ impl Store {
         let in_log = wal.segments();
         let in_log: Vec<u64> =
             in_log.iter().map(|segment| segment.id).filter(|id| victims.contains(id)).collect();
-        wal.retire(&in_log)?;
         let compacted: Vec<u64> =
             victims.iter().filter(|id| **id >= COMPACTED_ID_MIN).copied().collect();
-        Ok(wal.remove_compacted(&compacted)?)
+        core.holds.remove(wal, &self.manifest, &in_log, &compacted)
     }
 
     /// Looks at what there is; for the log that is one lock of the appender.
