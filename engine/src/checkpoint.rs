@@ -5,7 +5,7 @@
 //! - `CURRENT` of the copy is written last, when everything else is durable: what a crash leaves is no database, and an
 //!   opening says so.
 //! - A file has two names only if neither database ever writes to it or cuts it: compacted segments, and segments of the log
-//!   that a frame behind them proves to be durable to their end, so that no opening copies a part of them and cuts the rest.
+//!   before the last one with a commit that is proven to be durable: an opening copies the end of that one, and cuts it.
 //!
 //! # Concurrency
 //! Writers and readers go on. A compaction that is about to remove files waits until they have their second name or were
@@ -198,6 +198,10 @@ impl Copy<'_> {
             .filter(|known| !state.retired.contains_key(&known.id) && known.seq_before <= seq)
             .collect();
         let proven = of_log.iter().map(|known| known.durable_before).max().unwrap_or(0);
+        // An opening keeps whole what is before the last segment with a proven commit, and cuts that one behind it.
+        let has_proven =
+            |known: &&SegmentInfo| known.last_seq <= proven && known.last_seq > known.seq_before;
+        let boundary = of_log.iter().rfind(has_proven).map_or(0, |known| known.id);
         let last = of_log.last().map_or(0, |known| known.id);
         for known in &of_log {
             let reader = log.wal.segment(known.id).ok_or_else(|| gone(known.id))?;
@@ -205,8 +209,7 @@ impl Copy<'_> {
                 true => reader.end_behind(seq)?,
                 false => known.end_stored,
             };
-            let is_final = known.id != last && known.settled && known.last_seq <= proven;
-            let links = options.links && is_final;
+            let links = options.links && known.settled && known.id < boundary;
             self.take(log, known.id, Some(u64::from(end)), links, &mut todo)?;
         }
         Ok((identity, state, todo))
@@ -240,8 +243,7 @@ impl Copy<'_> {
 
     fn copy(&mut self, todo: &Todo) -> Result<()> {
         let to = self.dir.join(&todo.name);
-        let file =
-            self.vfs.open(&to, OpenMode::CreateNew).map_err(|e| failed("create", &to, e))?;
+        let file = self.vfs.open(&to, OpenMode::CreateNew).map_err(|e| failed("create", &to, e))?;
         let mut buffer = vec![0; COPY_BYTES];
         let mut at = 0;
         while at < todo.bytes {
@@ -277,10 +279,7 @@ pub(crate) fn make_empty_dir(vfs: &dyn Vfs, dir: &Path) -> Result<()> {
     if vfs.list(dir).map_err(|e| failed("list", dir, e))?.is_empty() {
         return Ok(());
     }
-    Err(Error::invalid(format!(
-        "{} is not empty; give a new or an empty directory",
-        dir.display()
-    )))
+    Err(Error::invalid(format!("{} is not empty; give a new or an empty directory", dir.display())))
 }
 
 /// What the system said about a file. A failed sync of a copy poisons nothing: the copy is given up.

@@ -112,7 +112,10 @@ impl Db {
         &self.default.handle.core
     }
 
-    #[allow(dead_code, reason = "a build without a log on disk gives out nothing that keeps it open")]
+    #[allow(
+        dead_code,
+        reason = "a build without a log on disk gives out nothing that keeps it open"
+    )]
     pub(crate) fn handle(&self) -> &Arc<Handle> {
         &self.default.handle
     }

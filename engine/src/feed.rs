@@ -19,7 +19,7 @@ use bytes::Bytes;
 use crate::db::Db;
 use crate::error::Result;
 use crate::parts::hold::{self, Hold, HoldOptions};
-use crate::parts::log_reader::{Logged, LogReader};
+use crate::parts::log_reader::{LogReader, Logged};
 use crate::record::{KeyspaceId, SeqNo};
 
 /// So much of the log is read at once.

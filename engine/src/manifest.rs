@@ -45,11 +45,11 @@ pub mod fuzzing;
 #[path = "manifest/state.rs"]
 mod state;
 
+pub(crate) use copies::write_copy;
 use current::{
     CURRENT, FILE_BYTES_MAX, compacted_id, io_error, is_segment, manifest_name, manifest_number,
     read_current, read_file, swap_current, sync_error, write_file,
 };
-pub(crate) use copies::write_copy;
 use edit::Edit;
 pub(crate) use format::Identity;
 use format::{EDIT_HEAD_BYTES, EDIT_PAYLOAD_BYTES_MAX, HEADER_BYTES, Header, corruption};

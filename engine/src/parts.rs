@@ -139,8 +139,8 @@ pub mod conformance;
 
 pub(crate) use clock::{Clock, SystemClock};
 pub(crate) use compaction::{Compaction, Liveness, SegmentLiveness, WorkerPool, check_compaction};
-pub(crate) use hold::Holds;
 pub(crate) use durable::{DurableLog, Manifest, Platform, open_durable};
+pub(crate) use hold::Holds;
 #[cfg_attr(
     not(feature = "wal"),
     expect(unused_imports, reason = "only a log on disk has images")
@@ -158,10 +158,16 @@ pub(crate) use slot_cell::SlotCell;
 
 /// What users see of the parts.
 pub(crate) mod public {
+    #[cfg(feature = "wal")]
+    pub use super::checkpoint::{CheckpointOptions, CheckpointReport};
     pub use super::clock::{Clock, SystemClock};
     pub use super::compaction::WorkerPool;
     #[cfg(feature = "test-util")]
     pub use super::conformance;
+    #[cfg(feature = "wal")]
+    pub use super::feed::{Change, ChangeEvent, Feed, WatchOptions};
+    #[cfg(feature = "wal")]
+    pub use super::hold::{Hold, HoldInfo, HoldOptions};
     #[cfg(all(feature = "test-util", feature = "wal"))]
     pub use super::manifest::fuzzing;
     #[cfg(all(feature = "test-util", not(feature = "wal")))]
@@ -172,12 +178,6 @@ pub(crate) mod public {
     pub use cortenkv_wal::TailKind;
     #[cfg(all(feature = "test-util", feature = "wal"))]
     pub use cortenkv_wal::clock::ManualClock;
-    #[cfg(feature = "wal")]
-    pub use super::checkpoint::{CheckpointOptions, CheckpointReport};
-    #[cfg(feature = "wal")]
-    pub use super::feed::{Change, ChangeEvent, Feed, WatchOptions};
-    #[cfg(feature = "wal")]
-    pub use super::hold::{Hold, HoldInfo, HoldOptions};
     #[cfg(feature = "wal")]
     pub use cortenkv_wal::vfs;
 }

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use cortenkv::segments::SegmentKind;
-use cortenkv::vfs::sim::{CrashVariant, SimVfs};
-use cortenkv::vfs::{OpenMode, Vfs};
+use cortenkv::vfs::sim::{CrashVariant, DiskModel};
+use cortenkv::vfs::{OpenMode, SimVfs, Vfs};
 use cortenkv::{CheckpointOptions, Db, Durability, Error, HoldOptions};
 
 #[path = "common/rounds.rs"]
@@ -88,7 +88,7 @@ fn a_checkpoint_under_writers_and_compactions_is_of_one_moment() {
     let (is_over, padding) = (Arc::new(AtomicBool::new(false)), vec![0; 200]);
     std::thread::scope(|scope| {
         scope.spawn(|| {
-            for n in 0_u64.. {
+            for n in 0..300_000_u64 {
                 if is_over.load(Ordering::Relaxed) {
                     break;
                 }
@@ -103,7 +103,7 @@ fn a_checkpoint_under_writers_and_compactions_is_of_one_moment() {
                 batch.commit().unwrap();
             }
         });
-        for n in 0..15 {
+        for n in 0..10 {
             let copy = dir.path().join(format!("copy{n}"));
             let report = db.checkpoint(&copy).unwrap();
             let opened = build(&copy);
@@ -133,13 +133,14 @@ fn a_crash_leaves_a_whole_checkpoint_or_none() {
         db.put((n % 50).to_be_bytes(), vec![n as u8; 300]).unwrap();
     }
     db.compact().unwrap();
-    let before = sim.op_count();
+    let before = sim.point();
     db.checkpoint("/copy").unwrap();
-    let after = sim.op_count();
+    let trace = sim.trace();
     let (mut whole, mut none) = (0, 0);
-    for op in before..=after {
-        for variant in [CrashVariant::Kill, CrashVariant::All, CrashVariant::Nothing] {
-            let image = sim.crash(op, variant).unwrap();
+    for point in before..=trace.len() {
+        for (n, variant) in CrashVariant::STANDARD.into_iter().enumerate() {
+            let model = DiskModel::ALL[(point + n) % DiskModel::ALL.len()];
+            let image = trace.crash_image(model, point, variant, point as u64);
             let vfs = SimVfs::from_image(image, 1);
             let has_current = vfs.open("/copy/CURRENT".as_ref(), OpenMode::Read).is_ok();
             match open(&vfs, "/copy") {

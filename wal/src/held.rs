@@ -146,8 +146,8 @@ fn open(vfs: &dyn Vfs, path: &Path, held: &HeldFile, owner: [u8; 16]) -> Result<
         .ok()
         .filter(|header| header.id == held.id && header.owner == owner)
         .ok_or_else(|| {
-        Error::corruption(path, 0, format!("the header of segment {:016x}", held.id), "another")
-    })?;
+            Error::corruption(path, 0, format!("the header of segment {:016x}", held.id), "another")
+        })?;
     let data = match vfs.map_read(&file, u64::from(file_bytes)) {
         Ok(map) => Data::Mapped(map),
         Err(e) if e.kind() == io::ErrorKind::Unsupported => Data::File,

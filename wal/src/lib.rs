@@ -37,10 +37,10 @@ mod compress;
 mod core;
 mod error;
 mod format;
-mod held;
 #[cfg(feature = "test-util")]
 #[doc(hidden)]
 pub mod fuzzing;
+mod held;
 mod install;
 mod known;
 mod latch;

@@ -203,10 +203,11 @@ impl SegmentReader {
     /// As [`SegmentReader::for_each_record`].
     pub fn end_behind(&self, seq: SeqNo) -> Result<u32> {
         self.check_fork()?;
-        let end = self.segment.for_each_frame_from(Position::from_cursor(0), &mut |_, frame, _| {
-            let is_behind = frame.commit_seq().is_some_and(|commit| commit > seq);
-            Ok(if is_behind { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
-        })?;
+        let end =
+            self.segment.for_each_frame_from(Position::from_cursor(0), &mut |_, frame, _| {
+                let is_behind = frame.commit_seq().is_some_and(|commit| commit > seq);
+                Ok(if is_behind { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+            })?;
         Ok(end.stored)
     }
 

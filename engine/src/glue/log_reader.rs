@@ -157,7 +157,11 @@ impl LogReader {
         let oldest = reader.seq_before();
         if oldest > self.position {
             // What comes before it may be on its way still.
-            return if oldest <= limit { Err(Error::lagged(self.position, oldest)) } else { Ok(false) };
+            return if oldest <= limit {
+                Err(Error::lagged(self.position, oldest))
+            } else {
+                Ok(false)
+            };
         }
         self.current = Some(Current { reader, cursor: 0, last_seq });
         Ok(true)

@@ -79,6 +79,7 @@ impl Rounds {
     }
 
     /// Every change so far: its commit and its place in it.
+    #[allow(dead_code, reason = "not every test counts")]
     pub fn changes(&self) -> &[(u64, u32)] {
         &self.changes
     }
