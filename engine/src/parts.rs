@@ -24,6 +24,9 @@ mod durable;
 mod durable;
 
 #[cfg(feature = "wal")]
+#[path = "backup.rs"]
+mod backup;
+#[cfg(feature = "wal")]
 #[path = "checkpoint.rs"]
 mod checkpoint;
 #[cfg(feature = "wal")]
@@ -158,6 +161,11 @@ pub(crate) use slot_cell::SlotCell;
 
 /// What users see of the parts.
 pub(crate) mod public {
+    #[cfg(feature = "wal")]
+    pub use super::backup::{
+        Backup, BackupKind, BackupOptions, BackupReport, BackupVerifyReport, RestoreReport,
+        RestoreTo, list_backups, restore, restore_from_log, verify_backup,
+    };
     #[cfg(feature = "wal")]
     pub use super::checkpoint::{CheckpointOptions, CheckpointReport};
     pub use super::clock::{Clock, SystemClock};
