@@ -1,4 +1,4 @@
-//! Backups, restores to a moment, and what a self-test finds: U6. `CORTEN_SEED` replays a run.
+//! Backups, restores to a moment, and what a self-test finds: U5. `CORTEN_SEED` replays a run.
 
 use std::collections::BTreeMap;
 use std::path::Path;

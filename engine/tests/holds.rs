@@ -1,9 +1,12 @@
-//! Holds and the change feed: U6, U13. `CORTEN_SEED` replays a run.
+//! Holds and the change feed: U5, U13, S1. `CORTEN_SEED` replays a run.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use cortenkv::segments::SegmentState;
+use cortenkv::vfs::sim::{CrashVariant, DiskModel};
+use cortenkv::vfs::{SimVfs, Vfs};
 use cortenkv::{Change, ChangeEvent, Db, Durability, ErrorKind, HoldOptions, WatchOptions};
 
 #[path = "common/rounds.rs"]
@@ -134,14 +137,69 @@ fn a_feed_shows_what_it_is_asked_for() {
     let mut within = db.watch(WatchOptions::new("b").after(seq, 1)).unwrap();
     assert_eq!(next(&mut within).index, 2);
     // A waiting consumer is woken by a commit.
-    let waiter = std::thread::spawn(move || next(&mut feed).key);
-    users.put("x/9", "1").unwrap();
-    db.sync().unwrap();
-    assert_eq!(waiter.join().unwrap(), "x/9");
+    std::thread::scope(|scope| {
+        let waiter = scope.spawn(move || next(&mut feed).key);
+        users.put("x/9", "1").unwrap();
+        db.sync().unwrap();
+        assert_eq!(waiter.join().unwrap(), "x/9");
+    });
     assert_eq!(
         Db::open_in_memory().unwrap().watch(WatchOptions::new("m")).unwrap_err().code(),
         ErrorKind::Unsupported.code()
     );
+}
+
+// S1, U13
+#[test]
+fn a_crash_leaves_the_held_log_whole_and_none_of_it_is_replayed() {
+    let sim = SimVfs::new(11);
+    let open = |vfs: &SimVfs| {
+        let vfs: Arc<dyn Vfs> = Arc::new(vfs.clone());
+        let db = Db::builder("db").vfs(vfs).segment_bytes(16 << 10).manual();
+        db.durability(Durability::Always).build().unwrap()
+    };
+    let db = open(&sim);
+    drop(db.watch(WatchOptions::new("reader")).unwrap());
+    let begin = sim.point();
+    // Each commit with the moment at which it was durable.
+    let mut ledger: Vec<(usize, u64)> = Vec::new();
+    for n in 0..300_u32 {
+        let key = (n % 30).to_be_bytes();
+        let seq = match n % 5 {
+            4 => db.delete(key).unwrap(),
+            _ => db.put(key, vec![n as u8; 400]).unwrap(),
+        };
+        ledger.push((sim.point(), seq));
+        if n % 90 == 89 {
+            db.compact().unwrap();
+        }
+    }
+    let (trace, mut held_max) = (sim.trace(), 0);
+    for (n, point) in (begin..=trace.len()).step_by(5).enumerate() {
+        let variant = CrashVariant::STANDARD[n % CrashVariant::STANDARD.len()];
+        let model = DiskModel::ALL[n / 13 % DiskModel::ALL.len()];
+        let image = trace.crash_image(model, point, variant, n as u64);
+        let place = format!("point={point} {variant:?} {model:?}");
+        let db = open(&SimVfs::from_image(image, 1));
+        held_max = held_max.max(held(&db));
+        let mut feed = db.watch(WatchOptions::new("reader")).unwrap();
+        let (mut mirror, mut seqs) = (BTreeMap::new(), Vec::new());
+        while let Some(event) = feed.try_next().unwrap_or_else(|e| panic!("{place}: {e}")) {
+            match event.change {
+                Change::Put { value, .. } => drop(mirror.insert(event.key, value)),
+                Change::Delete => drop(mirror.remove(&event.key)),
+            }
+            seqs.push(event.seq);
+        }
+        let durable = ledger.iter().filter(|(at, _)| *at <= point).count();
+        let all: Vec<u64> = ledger.iter().map(|(_, seq)| *seq).take(seqs.len()).collect();
+        assert!(seqs.len() >= durable && seqs == all, "{place}: {} of {durable}", seqs.len());
+        let shown: BTreeMap<_, _> = db.iter().map(Result::unwrap).collect();
+        assert_eq!(shown, mirror, "{place}");
+        let report = db.verify().unwrap();
+        assert!(report.is_intact(), "{place}: {:?}", report.findings);
+    }
+    assert!(held_max > 2, "{held_max}");
 }
 
 // U13
@@ -195,7 +253,7 @@ fn a_consumer_that_is_killed_and_resumed_sees_each_change_once_and_in_order() {
 }
 
 fn apply(mirror: &mut Model, event: &ChangeEvent) {
-    let keyspace = mirror.entry(event.keyspace.to_string()).or_insert_with(BTreeMap::new);
+    let keyspace = mirror.entry(event.keyspace.to_string()).or_default();
     match &event.change {
         Change::Put { value, .. } => keyspace.insert(event.key.to_vec(), value.to_vec()),
         Change::Delete => keyspace.remove(&event.key[..]),
