@@ -50,7 +50,6 @@ use plan::{Plan, misplaced_end};
 use rebuild::{Rebuilt, rebuild};
 use scan::Scan;
 pub(crate) use scan::plausible_cost;
-#[cfg(feature = "test-util")]
 pub(crate) use scan::scan;
 
 /// What an open found and did.
