@@ -351,11 +351,13 @@ impl Core {
         while let Some(keyspace) = live.peek().map(|(record, _)| record.keyspace) {
             let next = || live.next_if(|(record, _)| record.keyspace == keyspace);
             let keys = std::iter::from_fn(next);
-            let keys = keys.map(|(record, at)| {
+            let mut keys = keys.map(|(record, at)| {
                 let lasts = record.expires_at_ms.is_none();
                 (record.key, lasts.then_some((record.location.segment, at)))
             });
-            self.index.load_order(keyspace, keys)?;
+            self.index.load_order(keyspace, keys.by_ref())?;
+            // Where there is no order nobody has asked for them.
+            keys.for_each(drop);
         }
         Ok(())
     }

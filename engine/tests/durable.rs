@@ -473,3 +473,20 @@ fn fault_every_operation_fails_once_and_nothing_acknowledged_is_lost() {
         }
     }
 }
+
+#[test]
+fn a_database_without_key_order_opens_again() {
+    let root = tempfile::tempdir().unwrap();
+    let open = || {
+        let builder = Db::builder(root.path().join("db")).ordered(false);
+        builder.index_images(false).build().unwrap()
+    };
+    let db = open();
+    let users = db.keyspace("users").unwrap();
+    db.put("a", "1").unwrap();
+    users.put("b", "2").unwrap();
+    drop((db, users));
+    let db = open();
+    assert_eq!(db.get("a").unwrap().as_deref(), Some(&b"1"[..]));
+    assert_eq!(db.keyspace("users").unwrap().get("b").unwrap().as_deref(), Some(&b"2"[..]));
+}
