@@ -50,6 +50,9 @@ pub(super) enum Before {
     Lasting,
 }
 
+/// Shards of an index that makes do with few.
+const SHARDS_FEW: usize = 4;
+
 /// From the hash of a key to the address of its newest record; keys are compared in the log.
 pub(crate) struct Index {
     pub(super) hash_seed: u64,
@@ -69,7 +72,11 @@ impl Index {
         runs: RunFiles,
     ) -> Result<Self> {
         let sizes = BucketOptions::default().capacity(keys);
-        let sizes = options.shards.map_or(sizes, |shards| sizes.shards(shards as usize));
+        let sizes = match options.shards {
+            _ if options.few_shards => sizes.shards(SHARDS_FEW),
+            Some(shards) => sizes.shards(shards as usize),
+            None => sizes,
+        };
         let point = BucketPoint::with_options(sizes)?;
         Ok(Index { hash_seed, point, order: KeyOrder::new(options, runs) })
     }

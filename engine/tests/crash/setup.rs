@@ -94,7 +94,7 @@ impl Setup {
         }
         if cfg!(feature = "index") {
             // One is opened for each image, for a handful of keys: few shards are soon made.
-            builder = builder.index_shards(64);
+            builder = builder.few_index_shards();
         }
         builder
             .durability(self.mode.durability())

@@ -179,6 +179,6 @@ impl Survivor {
     pub fn cut(&self, point: usize, random: &mut Random) -> Image {
         let model = random.pick(&DiskModel::ALL);
         let variant = random.pick(&CrashVariant::STANDARD);
-        self.sim.trace().crash_image(model, point, variant, random.next())
+        self.sim.crash_image(model, point, variant, random.next())
     }
 }

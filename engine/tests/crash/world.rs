@@ -522,9 +522,9 @@ impl World {
 
     /// The power goes, and comes back.
     pub fn power_cut(&mut self, variant: CrashVariant, model: DiskModel) -> Result<(), String> {
-        let trace = self.sim.trace();
         self.boots += 1;
-        let image = trace.crash_image(model, trace.len(), variant, mix(self.seed, self.boots));
+        let (point, seed) = (self.sim.point(), mix(self.seed, self.boots));
+        let image = self.sim.crash_image(model, point, variant, seed);
         self.promise.acknowledged = self.promise.durable;
         self.restart(SimVfs::from_image(image, mix(self.seed, !self.boots)))
     }
