@@ -2,8 +2,6 @@
 //!
 //! `CORTEN_BUG=list` prints the names. `CORTEN_BUG=NAME` plants that one and runs the suites at their default budget up to
 //! the first violation; the test then fails, which is what the caller wants. Without it the suites run briefly, and pass.
-//! Bugs of images (`image-...`) are not listed: the histories of these suites are too short for an image, those of `image.rs` are
-//! not, and `CORTEN_BUG=NAME cargo test -p cortenkv --features seeded-bugs --test image` fails with each.
 
 #[path = "crash/harness.rs"]
 mod harness;
@@ -36,7 +34,6 @@ fn the_general_suites_catch_a_planted_bug() {
     match bug.as_str() {
         "list" => {
             let names = bugs::list().map(|(name, _)| name);
-            let names = names.filter(|name| !name.starts_with("image-"));
             names.for_each(|name| println!("bug: {name}"));
         }
         "" => demand(suites(&BRIEF)),

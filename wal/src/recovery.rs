@@ -227,7 +227,8 @@ fn core(parts: CoreParts) -> Result<Core> {
     let log_bytes = plan.kept_bytes();
     let recovered = rebuilt.last_seq.max(plan.before.last_seq);
     let appender = Appender::new(last, rebuilt.at, recovered, seq, oldest, log_bytes);
-    let sentinel = ForkSentinel::new().map_err(|e| Error::io("cannot map a page of memory", e))?;
+    let sentinel =
+        ForkSentinel::of_process().map_err(|e| Error::io("cannot map a page of memory", e))?;
     Ok(Core {
         gauge: CompressionGauge::new(options.compression),
         space,

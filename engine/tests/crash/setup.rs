@@ -1,4 +1,4 @@
-//! Every combination of options that changes what is written: durability, tail, mapping, compression.
+//! Every combination of options that changes what is written: durability, tail, mapping, compression, images of the index.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -61,7 +61,13 @@ pub struct Setup {
     pub checkpoint_threshold_bytes: u64,
     /// Whether key order is sealed and merged all the time, with its runs in files.
     pub tiny_runs: bool,
+    /// Whether images of the index are written all the time, and opens begin with them; else there are none.
+    pub images: bool,
 }
+
+/// An image is written whenever the log has grown by so much.
+#[cfg(all(feature = "ordered", feature = "compaction"))]
+const IMAGE_LOG_BYTES_MIN: u64 = 2 << 10;
 
 impl Setup {
     /// The setup of trace `number`; the modes take turns, and so do the tails within a mode.
@@ -76,6 +82,7 @@ impl Setup {
             compression: (number / 12).is_multiple_of(2),
             checkpoint_threshold_bytes: random.pick(&[0, 6_000]),
             tiny_runs: (number / 24).is_multiple_of(2),
+            images: random.percent(50),
         }
     }
 
@@ -91,6 +98,13 @@ impl Setup {
         #[cfg(feature = "ordered")]
         if self.tiny_runs {
             builder = builder.tiny_runs();
+        }
+        #[cfg(all(feature = "ordered", feature = "compaction"))]
+        {
+            builder = match self.images {
+                true => builder.image_log_bytes_min(IMAGE_LOG_BYTES_MIN),
+                false => builder.index_images(false),
+            };
         }
         if cfg!(feature = "index") {
             // One is opened for each image, for a handful of keys: few shards are soon made.
@@ -112,10 +126,10 @@ impl Setup {
 
 impl std::fmt::Display for Setup {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Setup { mode, tail, mapping, compression, tiny_runs, .. } = self;
+        let Setup { mode, tail, mapping, compression, tiny_runs, images, .. } = self;
         write!(
             f,
-            "mode={mode:?} tail={tail:?} mapping={mapping} compression={compression} tiny_runs={tiny_runs}"
+            "mode={mode:?} tail={tail:?} mapping={mapping} compression={compression} tiny_runs={tiny_runs} images={images}"
         )
     }
 }

@@ -16,6 +16,7 @@
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap, mmap_anonymous, munmap};
 
@@ -194,11 +195,25 @@ fn checked_len(len: u64) -> io::Result<usize> {
 /// Tells a process that it is a forked child of the one that made the sentinel.
 ///
 /// The kernel wipes the page in a child (MADV_WIPEONFORK), so a look costs one load and no system call.
-#[derive(Debug)]
-pub(crate) struct ForkSentinel(Option<Region>);
+/// All logs of a process share one page.
+#[derive(Debug, Clone)]
+pub(crate) struct ForkSentinel(Option<Arc<Region>>);
+
+/// The page of this process, once it has opened a log; after a fork, that of its parent.
+static SENTINEL: Mutex<Option<ForkSentinel>> = Mutex::new(None);
 
 impl ForkSentinel {
-    pub(crate) fn new() -> io::Result<Self> {
+    /// The sentinel of this process, which is made when there is none that was not forked.
+    pub(crate) fn of_process() -> io::Result<Self> {
+        // Whoever held the lock at a fork holds it for ever in the child, so nobody waits for it.
+        let Ok(mut shared) = SENTINEL.try_lock() else { return ForkSentinel::new() };
+        match shared.as_ref().filter(|sentinel| !sentinel.is_forked()) {
+            Some(sentinel) => Ok(sentinel.clone()),
+            None => Ok(shared.insert(ForkSentinel::new()?).clone()),
+        }
+    }
+
+    fn new() -> io::Result<Self> {
         let region = Region::anonymous(rustix::param::page_size() as u64)?;
         // SAFETY: the range is exactly the fresh anonymous mapping; the advice changes what a child sees, nothing here.
         let wiped = unsafe { madvise(region.base.cast(), region.len, Advice::LinuxWipeOnFork) };
@@ -207,7 +222,7 @@ impl ForkSentinel {
             return Ok(ForkSentinel(None));
         }
         region.publish(0, 1);
-        Ok(ForkSentinel(Some(region)))
+        Ok(ForkSentinel(Some(Arc::new(region))))
     }
 
     pub(crate) fn is_forked(&self) -> bool {
