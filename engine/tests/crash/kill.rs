@@ -16,7 +16,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::mpsc;
+use std::sync::{PoisonError, RwLock, mpsc};
 use std::time::{Duration, Instant};
 
 use cortenkv::{Db, TailKind};
@@ -44,6 +44,10 @@ const OPEN_MAX: Duration = Duration::from_secs(30);
 
 /// Directories that are written to at the same time.
 const DIRECTORIES_PER_CORE: usize = 2;
+
+/// Between fork and exec a new child holds every lock of this process, also those that are given back meanwhile. So no
+/// child is started while a directory is open here.
+static OPEN_HERE: RwLock<()> = RwLock::new(());
 
 const CHILD: &str = "CORTEN_KILL_CHILD";
 
@@ -292,6 +296,7 @@ fn start(budget: &Budget, dir: &Path, round: u64, ledger: &Ledger) -> Child {
         command.env(format!("CORTEN_KILL_FROM_{writer}"), last.to_string());
     }
     command.stdout(Stdio::piped()).stderr(Stdio::null());
+    let _alone = OPEN_HERE.write().unwrap_or_else(PoisonError::into_inner);
     command.spawn().expect("a child")
 }
 
@@ -351,6 +356,7 @@ fn one(
 
 /// Opens what the child left: everything acknowledged is there, pairs are whole.
 fn check(budget: &Budget, dir: &Path, setup: RealSetup, ledger: &mut Ledger) -> Result<(), String> {
+    let _here = OPEN_HERE.read().unwrap_or_else(PoisonError::into_inner);
     let db = setup.open(dir).map_err(|e| format!("it does not open: {e}"))?;
     for writer in 0..WRITERS {
         // The commit that was in flight when the child died.

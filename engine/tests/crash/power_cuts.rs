@@ -162,9 +162,10 @@ impl Run {
         }
         let violations = u64::from(self.first.is_set());
         println!(
-            "total: {total} distinct images in {seconds:.1} s, {:.0}/s, and {} more behind them (S2 to S4); {violations} violations",
+            "total: {total} distinct images at crash points in {seconds:.1} s, {:.0}/s; with those behind them (S2 to S4) {} in \
+             all; {violations} violations",
             total as f64 / seconds,
-            self.disks.count() - total
+            self.disks.count()
         );
     }
 }

@@ -185,7 +185,7 @@ impl World {
             Operation::Flush => self.sync("flush", Db::flush),
             Operation::Keyspace(number) => self.create(*number),
             Operation::Advance(by_ms) => self.advance(*by_ms),
-            Operation::Step => self.step().map(|_| ()),
+            Operation::Steps(count) => self.steps(*count).map(drop),
             Operation::Compact => self.compact("compacting", |db| db.compact().map(|_| true)),
             Operation::CompactSome(places) => {
                 self.compact("compacting some", |db| compact_some(db, *places))
@@ -442,14 +442,9 @@ impl World {
         self.clock.advance(Duration::from_millis(by_ms));
         self.promise.now_ms += by_ms;
         self.note();
-        let mut steps = 0..100;
-        while steps.next().is_some() {
-            match self.step()? {
-                Stepped::Worked => {}
-                Stepped::Idle => break,
-                // The sync that was due may be what failed.
-                Stepped::Failed => return Ok(()),
-            }
+        // The sync that was due may be what failed.
+        if let Stepped::Failed = self.steps(100)? {
+            return Ok(());
         }
         if self.latched {
             return Ok(());
@@ -464,7 +459,17 @@ impl World {
         Ok(())
     }
 
-    /// Background work.
+    /// Background work, up to so many steps of it.
+    fn steps(&mut self, count: usize) -> Result<Stepped, String> {
+        for _ in 0..count {
+            match self.step()? {
+                Stepped::Worked => {}
+                ended => return Ok(ended),
+            }
+        }
+        Ok(Stepped::Worked)
+    }
+
     fn step(&mut self) -> Result<Stepped, String> {
         match self.db().step() {
             Ok(true) => Ok(Stepped::Worked),
