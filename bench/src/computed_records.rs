@@ -8,6 +8,8 @@ use xxhash_rust::xxh3::xxh3_64;
 
 /// Units of 8 bytes from one record to the next: records of 16 + 100 bytes with their heads.
 const STRIDE_UNITS: u64 = 17;
+/// How often a record can be replaced: its units beside the first are the places of those that follow.
+pub const REPLACEMENTS_MAX: u64 = STRIDE_UNITS - 1;
 /// Bytes of a key at least: it holds a mixed number and the number.
 const KEY_BYTES_MIN: usize = 16;
 
@@ -40,15 +42,27 @@ impl ComputedRecords {
     /// # Panics
     /// When the number is beyond what addresses reach (3 * 10^10).
     pub fn offer<'a>(&self, number: u64, key: &'a [u8]) -> NewEntry<'a> {
-        let address = Address::from_bits(number * STRIDE_UNITS).expect("few records");
-        NewEntry { hash: xxh3_64(key), keyspace: 0, key, address, version: version(number) }
+        let bits = number * STRIDE_UNITS;
+        let address = Address::from_bits(bits).expect("few records");
+        NewEntry { hash: xxh3_64(key), keyspace: 0, key, address, version: version(bits) }
+    }
+
+    /// As [`offer`](Self::offer), for the `n`-th record that replaces the first of its number.
+    ///
+    /// # Panics
+    /// When `n` is [`REPLACEMENTS_MAX`] or more, or the number beyond what addresses reach.
+    pub fn offer_again<'a>(&self, number: u64, n: u64, key: &'a [u8]) -> NewEntry<'a> {
+        assert!(n < REPLACEMENTS_MAX, "a record is replaced {REPLACEMENTS_MAX} times at most");
+        let bits = number * STRIDE_UNITS + 1 + n;
+        let address = Address::from_bits(bits).expect("few records");
+        NewEntry { hash: xxh3_64(key), keyspace: 0, key, address, version: version(bits) }
     }
 
     /// Whether the record at an address has this key.
     pub fn probe_key(&self, address: Address, key: &[u8]) -> Probe {
         let number = address.to_bits() / STRIDE_UNITS;
         let same = key[..8] == mixed(number).to_be_bytes() && key[8..16] == number.to_be_bytes();
-        if same { Probe::Same(version(number)) } else { Probe::Other }
+        if same { Probe::Same(version(address.to_bits())) } else { Probe::Other }
     }
 }
 
@@ -76,8 +90,9 @@ impl KeyOwner for ComputedRecords {
     }
 }
 
-fn version(number: u64) -> Version {
-    Version { seq: number + 1, tombstone: false, segment: 0 }
+/// The version of the record at an address: later addresses of a number are newer.
+fn version(bits: u64) -> Version {
+    Version { seq: bits + 1, tombstone: false, segment: 0 }
 }
 
 /// A reversible mix (the finalizer of SplitMix64), so no two numbers share one.
@@ -99,8 +114,9 @@ mod tests {
         records.key(7, &mut key);
         records.key(8, &mut other);
         assert_eq!((key.len(), key == other), (64, false));
-        let at = records.offer(7, &key).address;
-        assert_eq!(records.probe_key(at, &key), Probe::Same(version(7)));
-        assert_eq!(records.probe_key(at, &other), Probe::Other);
+        for offered in [records.offer(7, &key), records.offer_again(7, 15, &key)] {
+            assert_eq!(records.probe_key(offered.address, &key), Probe::Same(offered.version));
+            assert_eq!(records.probe_key(offered.address, &other), Probe::Other);
+        }
     }
 }

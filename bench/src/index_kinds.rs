@@ -39,6 +39,15 @@ pub fn new_point(keys: Option<u64>) -> Point {
     BucketPoint::with_options(options).expect("the default number of shards is legal")
 }
 
+/// An empty point index of so many shards.
+///
+/// # Errors
+/// When there cannot be so many.
+pub fn new_point_of_shards(shards: usize) -> Result<Point> {
+    let context = || format!("an index cannot have {shards} shards");
+    BucketPoint::with_options(BucketOptions::default().shards(shards)).context(context)
+}
+
 /// An empty ordered index that keeps its runs in mapped files of a directory, as in the engine.
 pub fn new_order(dir: &Path) -> Order {
     let mut options = RunsOptions::default();

@@ -6,6 +6,7 @@ use crate::report::Row;
 pub mod fsync;
 pub mod index_growth;
 pub mod index_memory;
+pub mod index_shards;
 pub mod sequence;
 pub mod wal_compress;
 pub mod wal_durable;
@@ -23,6 +24,7 @@ pub fn all() -> Suites {
         Box::new(sequence::Sequence),
         Box::new(index_memory::IndexMemory),
         Box::new(index_growth::IndexGrowth),
+        Box::new(index_shards::IndexShards),
     ]
 }
 
