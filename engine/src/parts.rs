@@ -113,9 +113,13 @@ mod runs;
 #[path = "parts/no_runs.rs"]
 mod runs;
 
-#[cfg(all(feature = "wal", feature = "ordered"))]
+#[cfg(feature = "wal")]
 pub(crate) use cortenkv_wal::bugs;
-#[cfg(all(not(feature = "wal"), feature = "ordered"))]
+#[cfg(not(feature = "wal"))]
+#[cfg_attr(
+    not(feature = "ordered"),
+    expect(dead_code, reason = "without key order there is less that could be wrong")
+)]
 #[path = "parts/no_bugs.rs"]
 pub(crate) mod bugs;
 

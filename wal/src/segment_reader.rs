@@ -12,7 +12,7 @@ use std::ops::{ControlFlow, Deref};
 use std::sync::Arc;
 
 use crate::error::{ClosedReason, Error, Result};
-use crate::record::RecordRef;
+use crate::record::{RecordRef, SeqNo};
 use crate::segment::{Checksum, Segment};
 use crate::vfs::ForkSentinel;
 
@@ -77,6 +77,11 @@ impl SegmentReader {
     #[inline]
     pub fn id(&self) -> u64 {
         self.segment.id
+    }
+
+    /// The last commit that is published in it; of a compacted segment, the newest.
+    pub fn last_seq(&self) -> SeqNo {
+        self.segment.last_seq()
     }
 
     /// Calls `f` with the record at an offset, its checksum verified; without a copy where the segment is mapped and the

@@ -1,7 +1,8 @@
 //! Planted defects, in a build without the log crate, which has them: there are none.
 
-/// What could be wrong in key order.
+/// What could be wrong in look-ups and in key order.
 pub(crate) enum Bug {
+    OlderShownForDamaged,
     KeyDroppedByMerge,
     HintTrustedAfterUpdate,
 }
