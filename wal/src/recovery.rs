@@ -99,7 +99,7 @@ pub(crate) fn recover(
     let started = clock.monotonic();
     let mut files = Files::read(&lock, &options)?;
     let scans = files.scan(&options)?;
-    let (chain, gap) = choose(&scans, &files.retired);
+    let (chain, gap) = choose(&scans, &files.retired, &options.known);
     let gap = gap.or_else(|| misplaced_end(&files, &scans, &chain));
     if options.damage == Damage::Refuse
         && !planted(Bug::DamageTakenForEnd)
