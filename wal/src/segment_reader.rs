@@ -93,6 +93,11 @@ impl SegmentReader {
         self.segment.id
     }
 
+    /// The last commit that is published in it; of a compacted segment, the newest.
+    pub fn last_seq(&self) -> SeqNo {
+        self.segment.last_seq()
+    }
+
     /// Calls `f` with the record at an offset, its checksum verified; without a copy where the segment is mapped and the
     /// record not compressed.
     ///

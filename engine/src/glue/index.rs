@@ -16,7 +16,7 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use crate::address::{Address, Location};
 use crate::core::{Core, Installed, Probe};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
 use crate::install::Offered;
 use crate::options::IndexOptions;
 use crate::parts::RunFiles;
@@ -26,6 +26,9 @@ use crate::range::{Direction, KeyRange};
 use crate::read_many::{BATCH_KEYS, Candidates};
 use crate::record::{KeyspaceId, Rank, RecordRef, SeqNo};
 use crate::stats::IndexStats;
+
+#[path = "index/error.rs"]
+mod error;
 
 pub(crate) use cortenkv_index::pin;
 
@@ -50,6 +53,9 @@ pub(super) enum Before {
     Lasting,
 }
 
+/// Shards of an index that makes do with few.
+const SHARDS_FEW: usize = 4;
+
 /// From the hash of a key to the address of its newest record; keys are compared in the log.
 pub(crate) struct Index {
     pub(super) hash_seed: u64,
@@ -69,7 +75,11 @@ impl Index {
         runs: RunFiles,
     ) -> Result<Self> {
         let sizes = BucketOptions::default().capacity(keys);
-        let sizes = options.shards.map_or(sizes, |shards| sizes.shards(shards as usize));
+        let sizes = match options.shards {
+            _ if options.few_shards => sizes.shards(SHARDS_FEW),
+            Some(shards) => sizes.shards(shards as usize),
+            None => sizes,
+        };
         let point = BucketPoint::with_options(sizes)?;
         Ok(Index { hash_seed, point, order: KeyOrder::new(options, runs) })
     }
@@ -376,23 +386,4 @@ fn theirs(probe: Probe) -> cortenkv_index::Probe {
 pub(super) fn version(rank: Rank) -> Version {
     let Rank { seq, tombstone, location: Location { segment, .. } } = rank;
     Version { seq, tombstone, segment }
-}
-
-impl From<cortenkv_index::Error> for Error {
-    fn from(error: cortenkv_index::Error) -> Self {
-        use cortenkv_index::ErrorKind as Theirs;
-        let kind = match error.kind() {
-            Theirs::InvalidArgument => ErrorKind::InvalidArgument,
-            Theirs::LimitExceeded => ErrorKind::LimitExceeded,
-            Theirs::Corruption => ErrorKind::Corruption {
-                file: "*.run".into(),
-                offset: 0,
-                expected: "a key run as it was written".into(),
-                found: error.context().into(),
-            },
-            // `Io`, and kinds of a newer index.
-            _ => ErrorKind::Io,
-        };
-        Error::new(kind, error.context())
-    }
 }

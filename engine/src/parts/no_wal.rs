@@ -57,6 +57,10 @@ impl DurableSegment {
         match *self {}
     }
 
+    pub(crate) fn last_seq(&self) -> SeqNo {
+        match *self {}
+    }
+
     pub(crate) fn read_with<R>(&self, _: u32, _: impl FnOnce(&RecordRef<'_>) -> R) -> Result<R> {
         match *self {}
     }

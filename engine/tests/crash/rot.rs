@@ -38,7 +38,7 @@ pub struct Budget {
 pub fn run(budget: Budget) -> Result<(), Violation> {
     let first = FirstViolation::default();
     let (next, opened, refused) = (AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));
-    on_all_cores(|| {
+    on_all_cores(1, || {
         loop {
             let number = next.fetch_add(1, Relaxed);
             if number * COPIES >= budget.copies || first.is_set() {
