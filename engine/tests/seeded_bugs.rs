@@ -59,7 +59,7 @@ fn suites(budgets: &Budgets) -> Result<(), Violation> {
     rot::run(rot::Budget { copies: budgets.rots.min(20_000), seed, only })?;
     machine::run(machine::Budget { lives, operations: 100, seed, only })?;
     kill(budgets.rounds, seed)?;
-    faults::run(faults::Budget { runs, seed, only })?;
     rot::run(rot::Budget { copies: budgets.rots, seed, only })?;
+    faults::run(faults::Budget { runs, seed, only })?;
     power_cuts::run(power_cuts::Budget { images, seed, only })
 }
