@@ -132,6 +132,9 @@ fn a_known_segment_that_lost_its_end_or_its_successor_is_damage() {
     assert!(refused());
 }
 
+/// What is done to a file that had this content.
+type Damage<'a> = &'a dyn Fn(&Path, &[u8]);
+
 /// The files of a log that was killed: its last known segment is the last with commits, and nothing that was written later
 /// says that they are durable.
 fn killed_log(dir: &Path) -> (Vec<KnownSegment>, Vec<(PathBuf, Vec<u8>)>) {
@@ -151,7 +154,7 @@ fn killed_log(dir: &Path) -> (Vec<KnownSegment>, Vec<(PathBuf, Vec<u8>)>) {
 fn damage_to_a_known_segment_is_told_where_only_its_owner_knows_it_was_durable() {
     let root = tempfile::tempdir().unwrap();
     let (known, files) = killed_log(root.path());
-    let open_damaged = |id: u64, damage: &dyn Fn(&Path, &[u8])| {
+    let open_damaged = |id: u64, damage: Damage<'_>| {
         let root = tempfile::tempdir().unwrap();
         for (path, content) in &files {
             let to = root.path().join(path.file_name().unwrap());
@@ -177,7 +180,7 @@ fn damage_to_a_known_segment_is_told_where_only_its_owner_knows_it_was_durable()
             std::fs::write(path, bytes).unwrap();
         };
         let removed = |path: &Path, _: &[u8]| std::fs::remove_file(path).unwrap();
-        let damages: [(&str, &dyn Fn(&Path, &[u8])); 4] = [
+        let damages: [(&str, Damage<'_>); 4] = [
             ("its first frame", &flip),
             ("half of it", &cut(end / 2)),
             ("its last frames", &cut(end - 100)),
