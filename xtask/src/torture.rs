@@ -257,7 +257,7 @@ mod tests {
     fn rounds_go_on_with_the_next_seed_until_the_budget_is_used() {
         let clock = Cell::new(0);
         let mut seeds = Vec::new();
-        let budget = Some(Duration::from_secs(9));
+        let budget = Some(Duration::from_secs(10));
         let result = rounds(
             budget,
             7,
@@ -268,7 +268,7 @@ mod tests {
                 Ok(())
             },
         );
-        assert_eq!((result, clock.get(), seeds), (Ok(()), 9, vec![7, 8]));
+        assert_eq!((result, clock.get(), seeds), (Ok(()), 10, vec![7, 8]));
     }
 
     #[test]
