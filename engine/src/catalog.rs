@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, RwLock};
 
 use crate::error::{Error, Result};
-use crate::keyspace::Settings;
+use crate::keyspace::{CompactionFilter, Settings};
 use crate::parts::Manifest;
 use crate::record::KeyspaceId;
 use crate::sync::{lock, read, write};
@@ -71,6 +71,12 @@ impl Catalog {
             return Arc::clone(settings);
         }
         Arc::clone(write(&self.settings).entry(id).or_default())
+    }
+
+    /// The compaction filter of a keyspace, if it has one.
+    #[allow(dead_code, reason = "only compaction asks")]
+    pub(crate) fn filter(&self, id: KeyspaceId) -> Option<Arc<CompactionFilter>> {
+        read(&self.settings).get(&id).and_then(|settings| settings.compaction_filter())
     }
 
     /// True when a keyspace has this number.

@@ -152,8 +152,9 @@ impl Db {
     /// "default" stands for the keyspace of the `Db` itself.
     ///
     /// # Errors
-    /// As [`Db::keyspace`].
+    /// As [`Db::keyspace`], and `Unsupported` for an option that this build cannot honour.
     pub fn keyspace_with(&self, name: &str, options: KeyspaceOptions) -> Result<Keyspace> {
+        options.validate()?;
         let keyspace = self.keyspace(name)?;
         keyspace.settings().set(options);
         Ok(keyspace)

@@ -28,8 +28,8 @@ use crate::record::{Change, KeyspaceId, SeqNo, Write};
 use crate::scan::{Keys, Scan};
 
 pub use conditional::CasConflict;
-pub use options::KeyspaceOptions;
-pub(crate) use options::Settings;
+pub(crate) use options::{CompactionFilter, Settings};
+pub use options::{FilterDecision, KeyspaceOptions};
 
 /// A named set of keys within a database; made by [`Db::keyspace`](crate::Db::keyspace).
 ///

@@ -77,7 +77,7 @@ pub use batch::Batch;
 pub use config::Config;
 pub use db::Db;
 pub use error::{ClosedReason, Error, ErrorKind, Result};
-pub use keyspace::{CasConflict, Keyspace, KeyspaceOptions};
+pub use keyspace::{CasConflict, FilterDecision, Keyspace, KeyspaceOptions};
 pub use merge::MergeOperator;
 pub use open::Builder;
 pub use options::{Compression, Durability, PutOptions};

@@ -1,11 +1,17 @@
 //! The adapter to the point index of `cortenkv-index`, with key order beside it where the build has it.
 //!
+//! # Layout
+//! `error` turns the errors of the crate into ours.
+//!
 //! # Invariants
 //! Before a record becomes visible, under the pin of its installation: its key is in the order if no live record that
 //! never expires stood there, and the record that it replaces is marked dead.
 //!
 //! # Concurrency
 //! Nothing here is locked. Each installation is atomic by itself; `in_flight.rs` sees to whole batches.
+
+#[path = "index/error.rs"]
+mod error;
 
 use std::ops::ControlFlow;
 
@@ -16,7 +22,7 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use crate::address::{Address, Location};
 use crate::core::{Core, Installed, Probe};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
 use crate::install::Offered;
 use crate::options::IndexOptions;
 use crate::parts::RunFiles;
@@ -199,6 +205,11 @@ impl Index {
         self.point.remove(self.hash(keyspace, key), to_theirs(address))
     }
 
+    /// The record at an address is not the newest of its key any more.
+    pub(crate) fn mark_dead(&self, address: Address) {
+        self.order.mark_dead(address);
+    }
+
     /// Another segment gets a slot.
     pub(crate) fn begin_slot(&self, slot: u16) {
         self.order.begin_slot(slot);
@@ -263,8 +274,7 @@ impl Index {
     }
 
     /// Takes the keys of a keyspace, in strict order and each with the segment and address of its record if that never
-    /// expires, into the empty
-    /// order.
+    /// expires, into the empty order.
     ///
     /// # Errors
     /// What kept the order from taking them.
@@ -349,8 +359,8 @@ impl BatchVerify for Verify<'_> {
 
 #[inline]
 fn new_entry<'a>(record: &RecordRef<'a>, address: Address, hash: u64) -> NewEntry<'a> {
-    let (keyspace, key, address) = (record.keyspace, record.key, to_theirs(address));
-    NewEntry { hash, keyspace, key, address, version: version(record.rank()) }
+    let RecordRef { keyspace, key, .. } = *record;
+    NewEntry { hash, keyspace, key, address: to_theirs(address), version: version(record.rank()) }
 }
 
 #[inline]
@@ -376,23 +386,4 @@ fn theirs(probe: Probe) -> cortenkv_index::Probe {
 pub(super) fn version(rank: Rank) -> Version {
     let Rank { seq, tombstone, location: Location { segment, .. } } = rank;
     Version { seq, tombstone, segment }
-}
-
-impl From<cortenkv_index::Error> for Error {
-    fn from(error: cortenkv_index::Error) -> Self {
-        use cortenkv_index::ErrorKind as Theirs;
-        let kind = match error.kind() {
-            Theirs::InvalidArgument => ErrorKind::InvalidArgument,
-            Theirs::LimitExceeded => ErrorKind::LimitExceeded,
-            Theirs::Corruption => ErrorKind::Corruption {
-                file: "*.run".into(),
-                offset: 0,
-                expected: "a key run as it was written".into(),
-                found: error.context().into(),
-            },
-            // `Io`, and kinds of a newer index.
-            _ => ErrorKind::Io,
-        };
-        Error::new(kind, error.context())
-    }
 }

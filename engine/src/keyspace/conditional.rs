@@ -32,7 +32,8 @@ impl fmt::Display for CasConflict {
 impl std::error::Error for CasConflict {}
 
 impl Keyspace {
-    /// Writes `new` (`None` = deletes) if the key holds `expected` (`None` = nothing), both at one moment.
+    /// Writes `new` (`None` = deletes) if the key holds `expected` (`None` = nothing), both at one moment. What it writes lives
+    /// as long as the keyspace says.
     ///
     /// A conflict with a write that is not visible yet is told once that one is.
     ///
@@ -72,7 +73,8 @@ impl Keyspace {
     }
 
     /// Replaces the value of a key by what `f` makes of it (`None` = nothing there, or to be deleted), with no other write to
-    /// the key between, and returns the value that was replaced.
+    /// the key between, and returns the value that was replaced. The new one lives as long as the keyspace says, counted from
+    /// now.
     ///
     /// When another write comes between, `f` is called again with what that one has written.
     ///
