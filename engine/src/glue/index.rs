@@ -206,6 +206,7 @@ impl Index {
     }
 
     /// The record at an address is not the newest of its key any more.
+    #[allow(dead_code, reason = "only compaction takes out what is not replaced")]
     pub(crate) fn mark_dead(&self, address: Address) {
         self.order.mark_dead(address);
     }
