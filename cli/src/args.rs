@@ -11,8 +11,8 @@ use cortenkv::{Compression, Durability, Keyspace, Scan};
 
 use crate::failure::{EXIT_CODES_HELP, Exit, Failure, Result};
 use crate::{
-    bench, compact, count, delete, export, get, import, keyspaces, put, repair, scan, segments,
-    stats, text, units, verify,
+    backup, bench, checkpoint, compact, count, delete, export, get, import, keyspaces, put, repair,
+    restore, scan, segments, stats, text, units, verify, watch,
 };
 
 /// The shell tool of the Cortenkv embedded key-value store
@@ -67,6 +67,14 @@ enum Command {
     Verify(verify::Options),
     /// Give up what is damaged, and keep every commit that is intact
     Repair(repair::Options),
+    /// Make a whole copy of a database, at once where files can be shared
+    Checkpoint(checkpoint::Options),
+    /// Back up a database: all of it, or what was committed since
+    Backup(backup::Options),
+    /// Make a database of its backups, as it was at any commit or moment
+    Restore(restore::Options),
+    /// Show the changes of a database in their order
+    Watch(watch::Options),
     /// A quick look at speed, in a temporary database or on the data of an existing one
     Bench(bench::Options),
 }
@@ -88,6 +96,10 @@ impl Cli {
             Command::Compact(options) => compact::run(options, quiet),
             Command::Verify(options) => verify::run(options, quiet),
             Command::Repair(options) => repair::run(options, quiet),
+            Command::Checkpoint(options) => checkpoint::run(options, quiet),
+            Command::Backup(options) => backup::run(options, quiet),
+            Command::Restore(options) => restore::run(options),
+            Command::Watch(options) => watch::run(options, quiet),
             Command::Bench(options) => bench::run(options, quiet),
         }
     }

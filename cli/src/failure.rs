@@ -25,6 +25,7 @@ Exit codes:
   7  a file could not be read or written
   8  the files need a newer version, or this build lacks a part
   9  there is no such database, keyspace or source
+  10 a part of the log that is needed is gone: make a full backup, or scan all of it
 
 Errors are one line on standard error that starts with `corten: `.";
 
@@ -49,6 +50,8 @@ pub enum Exit {
     Unsupported = 8,
     /// No such database, keyspace or source.
     Absent = 9,
+    /// A part of the log that is needed is gone.
+    Lagged = 10,
 }
 
 /// The end of a command that did not do all that it was asked for.
@@ -114,6 +117,7 @@ impl From<Error> for Failure {
             ErrorKind::Locked { .. } => Exit::Locked,
             ErrorKind::StorageFull => Exit::Full,
             ErrorKind::Unsupported => Exit::Unsupported,
+            ErrorKind::Lagged { .. } => Exit::Lagged,
             _ => Exit::Io,
         };
         Failure::new(exit, describe(&error))

@@ -3,7 +3,7 @@
 //! # Layout
 //! - `args`: the command line as a whole, and the arguments that several commands share
 //! - one file per command: `import`, `export`, `put`, `get`, `delete`, `scan`, `count`, `keyspaces`, `stats`,
-//!   `segments`, `compact`, `verify`, `repair`, `bench`
+//!   `segments`, `compact`, `verify`, `repair`, `checkpoint`, `backup`, `restore`, `watch`, `bench`
 //! - `failure`: exit codes and messages; `output`: standard output and files; `open`: opening a database
 //! - `text`, `entry`, `units`: how bytes, entries and quantities are written and read
 //!
@@ -14,7 +14,9 @@
 #![forbid(unsafe_code)]
 
 mod args;
+mod backup;
 mod bench;
+mod checkpoint;
 mod compact;
 mod count;
 mod delete;
@@ -28,12 +30,14 @@ mod open;
 mod output;
 mod put;
 mod repair;
+mod restore;
 mod scan;
 mod segments;
 mod stats;
 mod text;
 mod units;
 mod verify;
+mod watch;
 
 use std::process::ExitCode;
 

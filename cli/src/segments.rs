@@ -111,6 +111,7 @@ fn state(state: SegmentState) -> &'static str {
         SegmentState::Sealed => "sealed",
         SegmentState::Settled => "settled",
         SegmentState::InWork => "in work",
+        SegmentState::Held => "held",
         _ => "?",
     }
 }

@@ -20,7 +20,7 @@ use crate::error::{ClosedReason, Error, ErrorKind, Result};
 use crate::in_flight::InFlight;
 use crate::log::Log;
 use crate::options::Options;
-use crate::parts::{self, Clock, Compaction, Images, Index};
+use crate::parts::{self, Clock, Compaction, Holds, Images, Index};
 use crate::pinned::Source;
 use crate::record::{Footprint, Rank, RecordRef, SeqNo};
 use crate::slots::{Mounted, SlotTable};
@@ -34,6 +34,9 @@ pub(crate) struct Core {
     pub(crate) background: Background,
     pub(crate) compaction: Compaction,
     pub(crate) images: Images,
+    /// Files that stay or go.
+    #[allow(dead_code, reason = "a build without a log on disk has no files")]
+    pub(crate) holds: Holds,
     pub(crate) slots: SlotTable,
     /// The last commit that the leader of a sync has installed; it has the gate meanwhile.
     pub(crate) led_seq: AtomicU64,
@@ -93,6 +96,7 @@ impl Core {
             background: Background::default(),
             compaction,
             images,
+            holds: Holds::default(),
             slots: SlotTable::new(),
             led_seq: AtomicU64::new(0),
             in_flight: InFlight::new(),

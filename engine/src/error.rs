@@ -62,6 +62,13 @@ pub enum ErrorKind {
     Timeout,
     /// A service that the engine depends on does not answer; try again later.
     Unavailable,
+    /// A part of the log that was asked for is gone: begin anew with all of the data, by a scan or a full backup.
+    Lagged {
+        /// What comes behind this commit was asked for.
+        position: u64,
+        /// What comes behind this one is there.
+        oldest: u64,
+    },
     /// The files need a newer version, or the build lacks the part that was asked for.
     Unsupported,
     /// Other writes came between in each of the attempts that were allowed; try again later.
@@ -85,6 +92,7 @@ impl ErrorKind {
             ErrorKind::Unavailable => 11,
             ErrorKind::Unsupported => 12,
             ErrorKind::Conflict => 13,
+            ErrorKind::Lagged { .. } => 14,
         }
     }
 }
@@ -149,6 +157,17 @@ impl Error {
 
     pub(crate) fn limit(context: impl Into<String>) -> Self {
         Error::new(ErrorKind::LimitExceeded, context)
+    }
+
+    #[allow(dead_code, reason = "a build without a log on disk has none to lag behind")]
+    pub(crate) fn lagged(position: u64, oldest: u64) -> Self {
+        Error::new(
+            ErrorKind::Lagged { position, oldest },
+            format!(
+                "the log behind commit {position} is gone up to commit {oldest}: nothing held it, or its hold kept more than \
+                 it may; begin anew with all of the data"
+            ),
+        )
     }
 
     pub(crate) fn unsupported(context: impl Into<String>) -> Self {
@@ -225,9 +244,10 @@ mod tests {
             ErrorKind::Unavailable,
             ErrorKind::Unsupported,
             ErrorKind::Conflict,
+            ErrorKind::Lagged { position: 1, oldest: 2 },
         ];
         let codes: Vec<u32> = kinds.iter().map(ErrorKind::code).collect();
-        assert_eq!(codes, (1..=13).collect::<Vec<u32>>());
+        assert_eq!(codes, (1..=14).collect::<Vec<u32>>());
     }
 
     #[test]

@@ -41,6 +41,7 @@ mod batch;
 mod catalog;
 pub mod config;
 mod core;
+mod damaged;
 mod db;
 pub mod error;
 mod in_flight;

@@ -70,6 +70,14 @@ impl LogSegment {
         }
     }
 
+    /// No commit of it is above this one.
+    pub(crate) fn last_seq(&self) -> SeqNo {
+        match self {
+            LogSegment::Memory(_) => SeqNo::MAX,
+            LogSegment::Durable(segment) => segment.last_seq(),
+        }
+    }
+
     /// The mapped bytes of the log from an offset on, where there are any: to be prefetched.
     #[inline]
     pub(crate) fn prefetchable(&self, offset: u32) -> Option<&[u8]> {

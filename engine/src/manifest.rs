@@ -31,6 +31,8 @@ use crate::catalog::{DEFAULT_KEYSPACE_ID, out_of_numbers};
 use crate::error::{ClosedReason, Error, ErrorKind, Result};
 use crate::record::KeyspaceId;
 
+#[path = "manifest/copies.rs"]
+mod copies;
 #[path = "manifest/current.rs"]
 mod current;
 #[path = "manifest/edit.rs"]
@@ -43,6 +45,7 @@ pub mod fuzzing;
 #[path = "manifest/state.rs"]
 mod state;
 
+pub(crate) use copies::write_copy;
 use current::{
     CURRENT, FILE_BYTES_MAX, compacted_id, io_error, is_segment, manifest_name, manifest_number,
     read_current, read_file, swap_current, sync_error, write_file,

@@ -130,6 +130,13 @@ impl Builder {
         self
     }
 
+    /// Makes do with a few shards of the hash index, fewer than are worth it for a database that lives longer than a moment.
+    #[cfg(feature = "test-util")]
+    pub fn few_index_shards(mut self) -> Self {
+        self.options.index.few_shards = true;
+        self
+    }
+
     /// Whether keys are kept in order for scans, as they are unless this says `false`. Without it scans answer `Unsupported`,
     /// and key order costs nothing.
     pub fn ordered(mut self, ordered: bool) -> Self {

@@ -24,8 +24,25 @@ mod durable;
 mod durable;
 
 #[cfg(feature = "wal")]
+#[path = "backup.rs"]
+mod backup;
+#[cfg(feature = "wal")]
+#[path = "checkpoint.rs"]
+mod checkpoint;
+#[cfg(feature = "wal")]
+#[path = "feed.rs"]
+mod feed;
+#[cfg(feature = "wal")]
+#[path = "hold.rs"]
+mod hold;
+#[cfg(not(feature = "wal"))]
+use durable as hold;
+#[cfg(feature = "wal")]
 #[path = "glue/inspect.rs"]
 mod inspect;
+#[cfg(feature = "wal")]
+#[path = "glue/log_reader.rs"]
+mod log_reader;
 #[cfg(feature = "wal")]
 #[path = "manifest.rs"]
 mod manifest;
@@ -129,6 +146,7 @@ pub mod conformance;
 pub(crate) use clock::{Clock, SystemClock};
 pub(crate) use compaction::{Compaction, Liveness, SegmentLiveness, WorkerPool, check_compaction};
 pub(crate) use durable::{DurableLog, DurableMark, Manifest, Platform, open_durable};
+pub(crate) use hold::Holds;
 #[cfg_attr(
     not(feature = "wal"),
     expect(unused_imports, reason = "only a log on disk has images")
@@ -146,10 +164,21 @@ pub(crate) use slot_cell::SlotCell;
 
 /// What users see of the parts.
 pub(crate) mod public {
+    #[cfg(feature = "wal")]
+    pub use super::backup::{
+        Backup, BackupKind, BackupOptions, BackupReport, BackupVerifyReport, RestoreReport,
+        RestoreTo, list_backups, restore, restore_from_log, verify_backup,
+    };
+    #[cfg(feature = "wal")]
+    pub use super::checkpoint::{CheckpointOptions, CheckpointReport};
     pub use super::clock::{Clock, SystemClock};
     pub use super::compaction::WorkerPool;
     #[cfg(feature = "test-util")]
     pub use super::conformance;
+    #[cfg(feature = "wal")]
+    pub use super::feed::{Change, ChangeEvent, Feed, WatchOptions};
+    #[cfg(feature = "wal")]
+    pub use super::hold::{Hold, HoldInfo, HoldOptions};
     #[cfg(all(feature = "test-util", feature = "wal"))]
     pub use super::manifest::fuzzing;
     #[cfg(all(feature = "test-util", not(feature = "wal")))]

@@ -9,8 +9,9 @@
 //!
 //! # Failure
 //! A record that cannot be read might be the one that was asked for, so unless another one matches, the key answers the
-//! error. Other keys stay readable. A record that was unreadable when its successor was installed stands beside it in
-//! the index; only then, or when a candidate cannot be read at this very moment, all candidates of a hash are compared.
+//! error. Other keys stay readable. A record that was unreadable when another of its key was installed stands beside that in
+//! the index; only then, or when a candidate cannot be read at this very moment, all candidates of a hash are compared
+//! (`damaged.rs`).
 
 use std::time::SystemTime;
 
@@ -216,23 +217,13 @@ impl Core {
         now_ms: &impl Fn() -> u64,
         show: &mut impl FnMut(Found<'_>) -> R,
     ) -> Result<Option<R>> {
-        let is_it = |record: &RecordRef<'_>| record.keyspace == keyspace && record.key == key;
         loop {
-            let mut newest: Option<(Rank, Address)> = None;
-            let mut failure = None;
-            self.index.find(keyspace, key, |address| {
-                match self.read_at(address, |record, _| is_it(record).then(|| record.rank())) {
-                    Ok(Some(rank)) => newest = newest.max(rank.map(|rank| (rank, address))),
-                    Ok(None) => return Probe::Gone,
-                    Err(error) => failure = Some(error),
-                }
-                // Not `Same`, which would end the search.
-                Probe::Other
-            });
-            let Some((rank, address)) = newest else { return failure.map_or(Ok(None), Err) };
+            let newest = self.newest_of_all(keyspace, key, |_| ())?;
+            let Some((rank, address, ())) = newest else { return Ok(None) };
             self.in_flight.wait_if_under_way(rank.seq);
             let shown = self.read_at(address, |record, source| {
-                is_it(record).then(|| self.show_live(Found { record, source }, now_ms, &mut *show))
+                let is_it = record.keyspace == keyspace && record.key == key;
+                is_it.then(|| self.show_live(Found { record, source }, now_ms, &mut *show))
             })?;
             // Forgotten meanwhile, so there is a newer one.
             if let Some(Some(shown)) = shown {

@@ -39,6 +39,8 @@ pub enum SegmentState {
     Settled,
     /// A compaction reads or writes it.
     InWork,
+    /// It left the log: nothing in it lives, and its file stays for those who hold it.
+    Held,
 }
 
 /// What is counted of one segment.

@@ -22,7 +22,7 @@ use crate::sync::lock;
 const PAGE_SLOTS: usize = 256;
 
 /// Ids of compacted segments start here.
-const COMPACTED_ID_MIN: u64 = 1 << 63;
+pub(crate) const COMPACTED_ID_MIN: u64 = 1 << 63;
 
 /// One page of the table.
 type Page = Box<[SlotCell<Mounted>]>;

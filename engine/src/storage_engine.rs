@@ -206,7 +206,7 @@ impl StorageEngine for Db {
         Capabilities {
             ordered: self.core().options.is_ordered(),
             atomic_batch: AtomicScope::Global,
-            snapshot: false,
+            snapshot: true,
             transaction: true,
             ttl: true,
             cas: true,

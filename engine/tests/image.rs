@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use cortenkv::vfs::sim::{CrashVariant, DiskModel, Image};
 use cortenkv::vfs::{SimVfs, Vfs};
-use cortenkv::{Builder, Db, Durability, ManualClock, PutOptions};
+use cortenkv::{Builder, Db, Durability, ErrorKind, ManualClock, PutOptions};
 
 const DIR: &str = "/db";
 const NOW_MS: u64 = 1_700_000_000_000;
@@ -41,13 +41,17 @@ fn builder(vfs: &SimVfs, durability: Durability) -> Builder {
 }
 
 fn builder_at(vfs: &SimVfs, durability: Durability, clock: Arc<ManualClock>) -> Builder {
+    builder_of_any_size(vfs, durability, clock).index_shards(64)
+}
+
+/// Leaves it to the caller how many shards there are, which is the size of an image.
+fn builder_of_any_size(vfs: &SimVfs, durability: Durability, clock: Arc<ManualClock>) -> Builder {
     plant();
     let vfs: Arc<dyn Vfs> = Arc::new(vfs.clone());
     Db::builder(DIR)
         .durability(durability)
         .segment_bytes(16 << 10)
         .window_bytes(4 << 10)
-        .index_shards(64)
         .tiny_runs()
         .image_log_bytes_min(2 << 10)
         .manual()
@@ -341,6 +345,71 @@ fn two_images_are_kept_and_nothing_else_stays() {
     let db = builder(&life.sim, life.durability).index_images(false).build().unwrap();
     assert_eq!((db.open_report().image_keys, checked(&db, "off")), (0, life.state.clone()));
     assert!(files(&life.sim.image(), "/CKPT-").is_empty());
+}
+
+/// A database whose images are small, so that they are due soon.
+fn with_small_images(vfs: &SimVfs) -> Builder {
+    let clock = Arc::new(ManualClock::at_wall_ms(NOW_MS));
+    builder_of_any_size(vfs, Durability::Always, clock).few_index_shards()
+}
+
+/// A database that was killed: a job of compaction was so many steps under way when a record died that it may have copied, and
+/// an image was written before the job went on. With the value of the newer record, which is in a segment that the image covers.
+fn killed_in_a_job(steps: u64) -> (Image, Vec<u8>) {
+    let sim = SimVfs::new(steps);
+    let db = with_small_images(&sim).build().unwrap();
+    db.put("key", "the older value, which the job may have copied").unwrap();
+    // Garbage enough for a job, and an image before it.
+    for n in 0..160 {
+        db.put(key(n % KEYS), vec![n as u8; 700]).unwrap();
+    }
+    let images = || {
+        let is_done = |path: &&std::path::PathBuf| path.extension().is_none();
+        files(&sim.image(), "/CKPT-").iter().filter(is_done).count()
+    };
+    while images() < 1 {
+        db.step().unwrap();
+    }
+    for _ in 0..steps {
+        db.step().unwrap();
+    }
+    let newest = b"the newest value, and the one that rots".to_vec();
+    db.put("key", newest.clone()).unwrap();
+    for n in 0..3 * KEYS {
+        db.put(key(n % KEYS), vec![n as u8; 700]).unwrap();
+    }
+    while images() < 2 && db.step().unwrap() {}
+    (sim.image(), newest)
+}
+
+// S5: the copy is offered again, and cannot be compared with the record that is newer.
+#[test]
+fn a_damaged_record_does_not_give_way_to_an_older_copy_that_its_image_does_not_cover() {
+    let mut beside = 0;
+    for steps in 0..60 {
+        let (mut image, newest) = killed_in_a_job(steps);
+        let place = files(&image, ".seg").into_iter().find_map(|path| {
+            let content = image.read(&path)?;
+            let at = content.windows(newest.len()).position(|window| window == newest)?;
+            Some((path, at as u64))
+        });
+        let (path, at) = place.unwrap();
+        image.flip_bit(&path, at * 8);
+        let db = with_small_images(&SimVfs::from_image(image, 1)).build().unwrap();
+        assert!(db.open_report().image_keys > 0, "after {steps} steps the image was of no use");
+        beside += u64::from(db.stats().index.entries > KEYS + 1);
+        let error = db.get("key").expect_err("an older value came back");
+        assert!(matches!(error.kind(), ErrorKind::Corruption { .. }), "{error}");
+        assert!(db.multi_get(["key"]).is_err());
+        assert!(db.iter().any(|entry| entry.is_err()));
+        for n in 0..KEYS {
+            assert_eq!(db.get(key(n)).unwrap().unwrap(), vec![(2 * KEYS + n) as u8; 700]);
+        }
+        // Whoever writes it again has it.
+        db.put("key", "healed").unwrap();
+        assert_eq!(db.get("key").unwrap().unwrap(), "healed");
+    }
+    assert!(beside > 0, "no copy was offered beside the damaged record");
 }
 
 // The copying of shards beside writers and compaction: what a kill leaves at any moment.

@@ -158,8 +158,9 @@ fn an_index_at_rest_comes_back_as_it_was_and_lives_on() {
     let (stats, copied) = (index.stats(), copy.stats());
     assert_eq!((copied.slots, copied.slots_used), (stats.slots, stats.slots_used));
     assert_eq!(copied.entries, 5_000 - 5_000_usize.div_ceil(3));
-    let memory = copied.memory_bytes;
-    assert!(memory.abs_diff(stats.memory_bytes) < stats.memory_bytes / 10, "{stats:?} {copied:?}");
+    // Of the first index, tables that it grew out of may still wait for readers, so the copy is held against its slots.
+    let (memory, slots_bytes) = (copied.memory_bytes, copied.slots * size_of::<u64>());
+    assert!((slots_bytes..slots_bytes * 11 / 10).contains(&memory), "{stats:?} {copied:?}");
     for key in 0..5_000 {
         assert_eq!(log.find(&copy, key), (!key.is_multiple_of(3)).then_some(key));
     }

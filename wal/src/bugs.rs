@@ -95,6 +95,8 @@ bugs! {
     ImageOutputsForgotten = "image-outputs-forgotten",
     /// After an image is loaded, tombstones in newer compacted segments are not looked at.
     ImageTombstonesForgotten = "image-tombstones-forgotten",
+    /// Of a key whose newest record cannot be read an older one is shown that stands beside it.
+    OlderShownForDamaged = "older-shown-for-damaged",
     /// A put on a tombstone does not tell key order, so the key stays lost where a merge has dropped it.
     KeyDroppedByMerge = "key-dropped-by-merge",
     /// A conditional commit looks at the index only, and misses what is in the log and waits for its sync.

@@ -41,6 +41,7 @@ mod format;
 #[cfg(feature = "test-util")]
 #[doc(hidden)]
 pub mod fuzzing;
+mod held;
 mod install;
 mod known;
 mod latch;
@@ -48,6 +49,7 @@ mod leader;
 #[cfg(all(test, loom))]
 mod loom_models;
 mod metrics;
+mod moved;
 mod options;
 mod record;
 mod recovery;
@@ -71,6 +73,7 @@ pub use compacted::{
 };
 pub use conditional::{Condition, Conditional, LogMark};
 pub use error::{ClosedReason, Error, ErrorKind, Result};
+pub use held::{HeldFile, hold_retired};
 pub use known::KnownSegment;
 pub use metrics::WalStats;
 pub use options::{
@@ -80,7 +83,7 @@ pub use options::{
 pub use record::{Location, Record, RecordKind, RecordRef, ReplayHandler, SeqNo};
 pub use recovery::RecoveryReport;
 pub use retire::{RetiredSegment, SegmentInfo};
-pub use segment_reader::{MappedRecord, PinnedBytes, SegmentReader};
+pub use segment_reader::{LogItem, MappedRecord, PinnedBytes, SegmentReader};
 pub use ticket::Ticket;
 pub use wal::Wal;
 

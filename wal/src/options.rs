@@ -131,7 +131,8 @@ pub struct WalOptions {
     /// through them as if they were there and empty, and removes what a crash left of their files.
     pub retired: Vec<RetiredSegment>,
     /// Segments whose records the owner has already: recovery takes them for intact up to these ends, reads no more of them
-    /// than their first frame, and does not replay them. What does not look as it is said to is scanned and replayed.
+    /// than their first frame, and does not replay them. What does not look as it is said to is scanned and replayed;
+    /// that it was durable counts in any case, so commits of it that are missing are damage.
     pub known: Vec<KnownSegment>,
     /// Whether recovery offers the records to the handler, as it does unless this is off: then the owner asks for those of
     /// each segment by [`Wal::replay`](crate::Wal::replay), once it can read others at the same time.

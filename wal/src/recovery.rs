@@ -50,7 +50,6 @@ use plan::{Plan, misplaced_end};
 use rebuild::{Rebuilt, rebuild};
 use scan::Scan;
 pub(crate) use scan::plausible_cost;
-#[cfg(feature = "test-util")]
 pub(crate) use scan::scan;
 
 /// What an open found and did.
@@ -100,7 +99,7 @@ pub(crate) fn recover(
     let started = clock.monotonic();
     let mut files = Files::read(&lock, &options)?;
     let scans = files.scan(&options)?;
-    let (chain, gap) = choose(&scans, &files.retired);
+    let (chain, gap) = choose(&scans, &files.retired, &options.known);
     let gap = gap.or_else(|| misplaced_end(&files, &scans, &chain));
     if options.damage == Damage::Refuse
         && !planted(Bug::DamageTakenForEnd)
@@ -228,7 +227,8 @@ fn core(parts: CoreParts) -> Result<Core> {
     let log_bytes = plan.kept_bytes();
     let recovered = rebuilt.last_seq.max(plan.before.last_seq);
     let appender = Appender::new(last, rebuilt.at, recovered, seq, oldest, log_bytes);
-    let sentinel = ForkSentinel::new().map_err(|e| Error::io("cannot map a page of memory", e))?;
+    let sentinel =
+        ForkSentinel::of_process().map_err(|e| Error::io("cannot map a page of memory", e))?;
     Ok(Core {
         gauge: CompressionGauge::new(options.compression),
         space,

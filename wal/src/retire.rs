@@ -42,6 +42,8 @@ pub struct SegmentInfo {
     pub sealed: bool,
     /// It is sealed, and every commit in it is durable and was offered to the handler.
     pub settled: bool,
+    /// Its first frame says that every commit up to here was durable.
+    pub durable_before: SeqNo,
     /// Wall clock when it was made, in ms since 1970.
     pub created_ms: u64,
     /// The segment before it, 0 for none, and its end.
@@ -195,6 +197,15 @@ impl Wal {
     /// `InvalidArgument` if one of them is not there or not settled: nothing happened. `Closed` after a failure of the log.
     /// `Io` if a file cannot be removed: all of them are out of the log, and the next open removes the file.
     pub fn retire(&self, ids: &[u64]) -> Result<()> {
+        self.retire_holding(ids, SeqNo::MAX)
+    }
+
+    /// As [`Wal::retire`], but the files of segments with commits above `seq` stay, under a name that no opening takes for a
+    /// part of the log: [`Wal::list_held`].
+    ///
+    /// # Errors
+    /// As [`Wal::retire`].
+    pub fn retire_holding(&self, ids: &[u64], seq: SeqNo) -> Result<()> {
         let core = self.core();
         core.check_fork()?;
         core.latch.check()?;
@@ -217,7 +228,11 @@ impl Wal {
         lock(&core.appender).note_oldest(oldest.unwrap_or(0));
         let mut outcome = Ok(());
         for segment in removed {
-            let gone = core.space.vfs.remove_file(&segment.path);
+            let vfs = core.space.vfs.as_ref();
+            let gone = match segment.last_seq() > seq {
+                true => crate::held::hold(vfs, &segment.path, segment.id, segment.last_seq()),
+                false => vfs.remove_file(&segment.path),
+            };
             let place = || format!("cannot remove {}", segment.path.display());
             outcome = outcome.and(gone.map_err(|e| Error::io(place(), e)));
         }
@@ -275,6 +290,7 @@ impl Moment {
             seq_before,
             sealed: sealed.is_some(),
             settled,
+            durable_before: segment.chain().map_or(0, |chain| chain.durable_seq),
             created_ms: segment.created_ms,
             predecessor,
             oldest: self.oldest,

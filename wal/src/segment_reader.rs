@@ -12,8 +12,9 @@ use std::ops::{ControlFlow, Deref};
 use std::sync::Arc;
 
 use crate::error::{ClosedReason, Error, Result};
-use crate::record::RecordRef;
-use crate::segment::{Checksum, Segment};
+use crate::format::{ChainFrame, Frame, Mark};
+use crate::record::{RecordRef, SeqNo};
+use crate::segment::{Checksum, Position, Segment};
 use crate::vfs::ForkSentinel;
 
 /// Reads the records of one segment; made by [`Wal::segment`](crate::Wal::segment). Clones share the segment.
@@ -68,6 +69,19 @@ pub struct MappedRecord<'a> {
     place: (u32, &'a [u8]),
 }
 
+/// What [`SegmentReader::read_on`] shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum LogItem<'a> {
+    /// A record of a commit; those of one commit follow one another.
+    Record(RecordRef<'a>),
+    /// The commits from here on were appended at this time of the wall clock or later, in ms since 1970.
+    Clock {
+        /// The time.
+        wall_ms: u64,
+    },
+}
+
 impl SegmentReader {
     pub(crate) fn new(segment: Arc<Segment>, sentinel: Arc<ForkSentinel>) -> Self {
         SegmentReader { segment, sentinel }
@@ -77,6 +91,11 @@ impl SegmentReader {
     #[inline]
     pub fn id(&self) -> u64 {
         self.segment.id
+    }
+
+    /// The last commit that is published in it; of a compacted segment, the newest.
+    pub fn last_seq(&self) -> SeqNo {
+        self.segment.last_seq()
     }
 
     /// Calls `f` with the record at an offset, its checksum verified; without a copy where the segment is mapped and the
@@ -146,6 +165,60 @@ impl SegmentReader {
     ) -> Result<Option<u64>> {
         self.check_fork()?;
         self.segment.read_some(cursor, bytes_max, f)
+    }
+
+    /// Calls `f` with what is in the log from a cursor on (0 is the beginning), about `bytes_max` bytes of it, until `f` breaks
+    /// off; returns where to go on, which of a segment that is being written may be its end for now. A commit at whose first
+    /// record `f` breaks off comes again.
+    ///
+    /// # Errors
+    /// As [`SegmentReader::for_each_record`].
+    pub fn read_on(
+        &self,
+        cursor: u64,
+        bytes_max: u64,
+        f: &mut dyn FnMut(LogItem<'_>) -> ControlFlow<()>,
+    ) -> Result<u64> {
+        self.check_fork()?;
+        let from = Position::from_cursor(cursor);
+        let at = self.segment.for_each_frame_from(from, &mut |at, frame, _| {
+            let is_full =
+                at.stored > from.stored && u64::from(at.stored - from.stored) >= bytes_max;
+            if is_full {
+                return Ok(ControlFlow::Break(()));
+            }
+            match frame {
+                Frame::Mark(Mark { wall_ms, .. }) | Frame::Chain(ChainFrame { wall_ms, .. }) => {
+                    Ok(f(LogItem::Clock { wall_ms: *wall_ms }))
+                }
+                _ => self.segment.records_of(at, frame, &mut |record| f(LogItem::Record(record))),
+            }
+        })?;
+        Ok(at.cursor())
+    }
+
+    /// True if `cursor` is the end of what is published.
+    pub fn is_at_end(&self, cursor: u64) -> bool {
+        Position::from_cursor(cursor).stored >= self.segment.end()
+    }
+
+    /// Where its last commit up to `seq` ends, with what the log wrote for itself before the next one, in bytes of the file.
+    ///
+    /// # Errors
+    /// As [`SegmentReader::for_each_record`].
+    pub fn end_behind(&self, seq: SeqNo) -> Result<u32> {
+        self.check_fork()?;
+        let end =
+            self.segment.for_each_frame_from(Position::from_cursor(0), &mut |_, frame, _| {
+                let is_behind = frame.commit_seq().is_some_and(|commit| commit > seq);
+                Ok(if is_behind { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+            })?;
+        Ok(end.stored)
+    }
+
+    /// Every commit in it is above this one, the last before it; 0 of a compacted segment.
+    pub fn seq_before(&self) -> SeqNo {
+        self.segment.chain().map_or(0, |chain| chain.last_seq)
     }
 
     pub(crate) fn segment(&self) -> &Segment {

@@ -23,6 +23,7 @@ use std::time::Duration;
 
 use crate::error::{ClosedReason, Error, Result};
 use crate::latch::Latch;
+use crate::moved::Moved;
 use crate::record::SeqNo;
 use crate::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use crate::sync::{Arc, Mutex, lock, thread};
@@ -44,6 +45,8 @@ pub(crate) trait Track {
 pub(crate) struct Train {
     durable: AtomicU64,
     room: Mutex<Room>,
+    /// For those who follow the log and lead nothing.
+    moved: Moved,
 }
 
 #[derive(Debug, Default)]
@@ -100,13 +103,19 @@ impl Parking {
 
 impl Train {
     pub(crate) fn new(durable: SeqNo) -> Self {
-        Train { durable: AtomicU64::new(durable), room: Mutex::new(Room::default()) }
+        let durable = AtomicU64::new(durable);
+        Train { durable, room: Mutex::new(Room::default()), moved: Moved::default() }
     }
 
     /// Every commit up to here survives a power cut.
     pub(crate) fn durable(&self) -> SeqNo {
         // ORDERING: Acquire, pairs with the Release in `run`: whoever sees a commit durable sees it installed.
         self.durable.load(Ordering::Acquire)
+    }
+
+    /// Blocks until something above `seq` is durable, or `timeout` is over. Makes nobody sync.
+    pub(crate) fn wait_above(&self, seq: SeqNo, timeout: Duration) {
+        self.moved.wait_while(timeout, || self.durable() <= seq);
     }
 
     /// Blocks until `seq`, which must be published, is durable.
@@ -233,6 +242,7 @@ impl Train {
             Ok(covered) => {
                 // ORDERING: Release, pairs with the Acquire in `durable`: publishes what the leader installed.
                 self.durable.fetch_max(covered, Ordering::Release);
+                self.moved.notify();
                 self.hand_over(covered, track);
                 Ok(())
             }

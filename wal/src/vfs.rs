@@ -119,6 +119,22 @@ pub trait Vfs: fmt::Debug + Send + Sync + 'static {
     /// Renames a file, replacing what stands at `to`.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
 
+    /// Gives a file a second name, which must be free.
+    ///
+    /// # Errors
+    /// `Unsupported` where a file has one name only; the caller copies then.
+    fn link(&self, _from: &Path, _to: &Path) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    /// Removes an empty directory.
+    ///
+    /// # Errors
+    /// `Unsupported` where directories stay.
+    fn remove_dir(&self, _dir: &Path) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
     /// Removes a file.
     fn remove_file(&self, path: &Path) -> io::Result<()>;
 

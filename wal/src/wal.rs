@@ -7,6 +7,7 @@ mod tickets;
 
 use std::path::Path;
 use std::sync::Arc as StdArc;
+use std::time::Duration;
 
 use crate::background::{Duty, run_background, step};
 use crate::batch::Batch;
@@ -244,6 +245,12 @@ impl Wal {
     /// Every commit up to here survives a power cut.
     pub fn durable_seq(&self) -> SeqNo {
         self.core().train.durable()
+    }
+
+    /// Blocks until a commit above `seq` is durable, or `timeout` is over; returns [`Wal::durable_seq`]. It asks for no sync.
+    pub fn wait_durable_above(&self, seq: SeqNo, timeout: Duration) -> SeqNo {
+        self.core().train.wait_above(seq, timeout);
+        self.durable_seq()
     }
 
     /// Does one unit of background work; false when there was none to do. For [`Background::Manual`], where nobody

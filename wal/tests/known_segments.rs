@@ -3,7 +3,7 @@
 #![expect(clippy::disallowed_methods, reason = "a test spoils files from outside")]
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use cortenkv_wal::{
@@ -130,4 +130,69 @@ fn a_known_segment_that_lost_its_end_or_its_successor_is_damage() {
         }
     }
     assert!(refused());
+}
+
+/// What is done to a file that had this content.
+type Damage<'a> = &'a dyn Fn(&Path, &[u8]);
+
+/// The files of a log that was killed: its last known segment is the last with commits, and nothing that was written later
+/// says that they are durable.
+fn killed_log(dir: &Path) -> (Vec<KnownSegment>, Vec<(PathBuf, Vec<u8>)>) {
+    let (wal, ..) = open(dir, options(false)).unwrap();
+    (0..60).for_each(|n| put(&wal, n));
+    wal.seal_active().unwrap();
+    let known = wal.segments().into_iter().filter(|segment| segment.sealed);
+    let known: Vec<KnownSegment> = known.map(|segment| segment.known()).collect();
+    assert!(known.len() > 1);
+    wal.sync_segments().unwrap();
+    let paths = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
+    let files = paths.map(|path| (path.clone(), std::fs::read(path).unwrap())).collect();
+    (known, files)
+}
+
+#[test]
+fn damage_to_a_known_segment_is_told_where_only_its_owner_knows_it_was_durable() {
+    let root = tempfile::tempdir().unwrap();
+    let (known, files) = killed_log(root.path());
+    let open_damaged = |id: u64, damage: Damage<'_>| {
+        let root = tempfile::tempdir().unwrap();
+        for (path, content) in &files {
+            let to = root.path().join(path.file_name().unwrap());
+            std::fs::write(&to, content).unwrap();
+            if to.ends_with(format!("{id:016x}.seg")) {
+                damage(&to, content);
+            }
+        }
+        open(root.path(), options(false).known(known.clone())).map(|(_, report, _)| report)
+    };
+    let whole = open_damaged(0, &|_, _| {}).unwrap();
+    assert_eq!((whole.records, whole.last_seq), (0, known.last().unwrap().last_seq));
+    for segment in &known {
+        let end = segment.end_stored as usize;
+        let cut = |to: usize| {
+            move |path: &Path, whole: &[u8]| {
+                std::fs::write(path, &whole[..to]).unwrap();
+            }
+        };
+        let flip = |path: &Path, whole: &[u8]| {
+            let mut bytes = whole.to_vec();
+            bytes[4096 + 9] ^= 1;
+            std::fs::write(path, bytes).unwrap();
+        };
+        let removed = |path: &Path, _: &[u8]| std::fs::remove_file(path).unwrap();
+        let damages: [(&str, Damage<'_>); 4] = [
+            ("its first frame", &flip),
+            ("half of it", &cut(end / 2)),
+            ("its last frames", &cut(end - 100)),
+            ("all of it", &removed),
+        ];
+        for (what, damage) in damages {
+            match open_damaged(segment.id, damage) {
+                Ok(report) => panic!("{what} of {:x} was lost: {report:?}", segment.id),
+                Err(error) => {
+                    assert!(matches!(error.kind(), ErrorKind::Corruption { .. }), "{error}");
+                }
+            }
+        }
+    }
 }

@@ -31,11 +31,11 @@ const STEPS: &[Step] = &[
     step("deny", 10, deny::run),
     step("test", 350, test::run),
     step("features", 45, |workspace| features::run(workspace, &features::Options { all: false })),
-    step("crash", 170, |workspace| crash::run(workspace, &crash::Options::default())),
-    step("crash --bugs", 170, |workspace| {
+    step("crash", 190, |workspace| crash::run(workspace, &crash::Options::default())),
+    step("crash --bugs", 120, |workspace| {
         crash::run(workspace, &crash::Options { bugs: true, ..Default::default() })
     }),
-    step("loom", 190, |workspace| loom::run(workspace, &loom::Options::default())),
+    step("loom", 170, |workspace| loom::run(workspace, &loom::Options::default())),
     step("shuttle", 60, |workspace| shuttle::run(workspace, &shuttle::Options::default())),
     step("stress", 50, |workspace| stress::run(workspace, &stress::Options::default())),
     step("fuzz", 90, |workspace| {
@@ -47,7 +47,7 @@ const STEPS: &[Step] = &[
         };
         fuzz::run(workspace, &options)
     }),
-    reserve("reserve", 20),
+    reserve("reserve", 70),
 ];
 
 const fn step(name: &'static str, budget_seconds: u32, run: fn(&Workspace) -> Result<()>) -> Step {

@@ -4,12 +4,15 @@
 //! # Layout
 //! The suites are test targets of `cortenkv` and read their orders from the environment:
 //!
-//! | target | feature | reads | does |
-//! |---|---|---|---|
-//! | `crash` | `test-util` | `CORTEN_CRASH_IMAGES`, `CORTEN_SEED` | opens that many disk images after power cuts and faults |
-//! | `model_durable` | `test-util` | `CORTEN_MODEL_LIVES`, `CORTEN_SEED` | lives that many lives of 100 operations, crashes among them, beside a model |
-//! | `kill` | `test-util` | `CORTEN_KILL_ROUNDS`, `CORTEN_SEED` | kills a child that often, with a ledger outside it |
-//! | `seeded_bugs` | `seeded-bugs` | `CORTEN_BUG`, `CORTEN_SEED` | `list`: prints a line `bug: NAME` for each; else plants that bug and runs the general suites, which must fail |
+//! | target | reads | does |
+//! |---|---|---|
+//! | `crash` | `CORTEN_CRASH_IMAGES`, `CORTEN_FAULT_RUNS`, `CORTEN_SEED` | opens that many disk images after power cuts, and makes that many runs fail |
+//! | `model_durable` | `CORTEN_MODEL_LIVES`, `CORTEN_SEED` | lives that many lives of 100 operations, crashes among them, beside a model |
+//! | `kill` | `CORTEN_KILL_ROUNDS`, `CORTEN_SEED` | kills a child that often, with a ledger outside it |
+//! | `seeded_bugs` | `CORTEN_BUG`, `CORTEN_SEED` | `list`: prints a line `bug: NAME` for each; else plants that bug and runs the general suites, which must fail |
+//!
+//! All are built with the feature `seeded-bugs`, in which a bug that is not planted is a branch that is not taken;
+//! `cargo xtask test` runs the first three briefly without it.
 //!
 //! # Failure
 //! A suite prints each broken promise in a line with `violation:` and `seed=`. A seeded bug counts as caught only by
@@ -19,6 +22,9 @@ use crate::run::{Failure, Invocation, Result};
 use crate::workspace::Workspace;
 
 const PACKAGE: &str = "cortenkv";
+
+/// The suites.
+const TARGETS: [&str; 4] = ["crash", "model_durable", "kill", "seeded_bugs"];
 
 /// What stands in the line of a violation.
 const VIOLATION: [&str; 2] = ["violation:", "seed="];
@@ -38,6 +44,9 @@ pub struct Options {
     /// How many disk images to open, in the place of the budget's figure; 0 for none
     #[arg(long, value_name = "N")]
     pub images: Option<u64>,
+    /// How many runs to make fail, in the place of the budget's figure; 0 for none
+    #[arg(long, value_name = "N")]
+    pub faults: Option<u64>,
     /// How many lives of 100 operations to live beside the model, in the place of the budget's figure; 0 for none
     #[arg(long, value_name = "N")]
     pub lives: Option<u64>,
@@ -45,10 +54,10 @@ pub struct Options {
     #[arg(long, value_name = "N")]
     pub kills: Option<u64>,
     /// Plants one bug and expects that the suites catch it; `list` prints the names
-    #[arg(long, value_name = "NAME", conflicts_with_all = ["budget", "images", "lives", "kills", "bugs"])]
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["budget", "images", "faults", "lives", "kills", "bugs"])]
     pub bug: Option<String>,
     /// Plants one bug after the other and expects that the suites catch each
-    #[arg(long, conflicts_with_all = ["budget", "images", "lives", "kills"])]
+    #[arg(long, conflicts_with_all = ["budget", "images", "faults", "lives", "kills"])]
     pub bugs: bool,
 }
 
@@ -64,24 +73,32 @@ pub enum Budget {
 }
 
 impl Budget {
+    /// At crash points; with those of the recoveries and later lives behind them about 2.7 times as many.
     fn images(self) -> u64 {
         match self {
-            Budget::Ci => 40_000,
+            Budget::Ci => 100_000,
             Budget::Long => 100_000_000,
         }
     }
 
-    /// A hundred operations each: 300,000 in CI.
+    fn faults(self) -> u64 {
+        match self {
+            Budget::Ci => 20_000,
+            Budget::Long => 2_000_000,
+        }
+    }
+
+    /// A hundred operations each: a million in CI.
     fn lives(self) -> u64 {
         match self {
-            Budget::Ci => 3_000,
+            Budget::Ci => 10_000,
             Budget::Long => 100_000,
         }
     }
 
     fn kills(self) -> u64 {
         match self {
-            Budget::Ci => 150,
+            Budget::Ci => 500,
             Budget::Long => 100_000,
         }
     }
@@ -100,9 +117,11 @@ pub fn run(workspace: &Workspace, options: &Options) -> Result<()> {
         Some(name) => catch(workspace, name, options.seed),
         None if options.bugs => catch_all(workspace, options.seed),
         None => {
+            build(workspace)?;
             let images = options.images.unwrap_or(options.budget.images());
-            if images > 0 {
-                run_images(workspace, images, options.seed)?;
+            let faults = options.faults.unwrap_or(options.budget.faults());
+            if images + faults > 0 {
+                run_disks(workspace, images, faults, options.seed)?;
             }
             let lives = options.lives.unwrap_or(options.budget.lives());
             if lives > 0 {
@@ -117,12 +136,13 @@ pub fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     }
 }
 
-/// Opens that many images after simulated power cuts and faults.
+/// Opens that many images after simulated power cuts, and makes that many runs fail.
 ///
 /// # Errors
 /// At a violation, or when the suite is missing.
-pub fn run_images(workspace: &Workspace, images: u64, seed: Option<u64>) -> Result<()> {
-    suite(workspace, "crash", "test-util", seed)?.env("CORTEN_CRASH_IMAGES", images).run()
+pub fn run_disks(workspace: &Workspace, images: u64, faults: u64, seed: Option<u64>) -> Result<()> {
+    let suite = suite(workspace, "crash", seed)?;
+    suite.env("CORTEN_CRASH_IMAGES", images).env("CORTEN_FAULT_RUNS", faults).run()
 }
 
 /// Lives that many lives beside the model.
@@ -130,7 +150,7 @@ pub fn run_images(workspace: &Workspace, images: u64, seed: Option<u64>) -> Resu
 /// # Errors
 /// At a violation, or when the suite is missing.
 pub fn run_model(workspace: &Workspace, lives: u64, seed: Option<u64>) -> Result<()> {
-    suite(workspace, "model_durable", "test-util", seed)?.env("CORTEN_MODEL_LIVES", lives).run()
+    suite(workspace, "model_durable", seed)?.env("CORTEN_MODEL_LIVES", lives).run()
 }
 
 /// Kills a child that often.
@@ -138,19 +158,28 @@ pub fn run_model(workspace: &Workspace, lives: u64, seed: Option<u64>) -> Result
 /// # Errors
 /// When an acknowledged write is lost, or when the suite is missing.
 pub fn run_kill(workspace: &Workspace, rounds: u64, seed: Option<u64>) -> Result<()> {
-    suite(workspace, "kill", "test-util", seed)?.env("CORTEN_KILL_ROUNDS", rounds).run()
+    suite(workspace, "kill", seed)?.env("CORTEN_KILL_ROUNDS", rounds).run()
 }
 
-fn suite(
-    workspace: &Workspace,
-    test: &str,
-    feature: &str,
-    seed: Option<u64>,
-) -> Result<Invocation> {
+fn suite(workspace: &Workspace, test: &str, seed: Option<u64>) -> Result<Invocation> {
     workspace.require_target(PACKAGE, "test", test)?;
-    let cargo = Invocation::cargo(&workspace.root, ["test", "--profile", "crash", "-p", PACKAGE])
-        .args(["--features", feature, "--test", test, "--", "--nocapture"]);
+    let cargo = cargo(workspace).args(["--test", test, "--", "--nocapture"]);
     Ok(cargo.env_opt("CORTEN_SEED", seed))
+}
+
+/// Compiles all suites at once: one after the other they would leave cores idle.
+fn build(workspace: &Workspace) -> Result<()> {
+    TARGETS
+        .iter()
+        .fold(cargo(workspace), |cargo, test| cargo.args(["--test", test]))
+        .arg("--no-run")
+        .run()
+}
+
+/// One set of features for all of them, so that the crates are compiled once.
+fn cargo(workspace: &Workspace) -> Invocation {
+    Invocation::cargo(&workspace.root, ["test", "--profile", "crash", "-p", PACKAGE])
+        .args(["--features", "seeded-bugs"])
 }
 
 fn catch_all(workspace: &Workspace, seed: Option<u64>) -> Result<()> {
@@ -163,7 +192,7 @@ fn catch_all(workspace: &Workspace, seed: Option<u64>) -> Result<()> {
 }
 
 fn bug_names(workspace: &Workspace) -> Result<Vec<String>> {
-    let list = suite(workspace, "seeded_bugs", "seeded-bugs", None)?.env("CORTEN_BUG", "list");
+    let list = suite(workspace, "seeded_bugs", None)?.env("CORTEN_BUG", "list");
     let captured = list.capture()?;
     if !captured.success {
         let text = captured.text;
@@ -183,7 +212,7 @@ fn listed(text: &str) -> Vec<String> {
 }
 
 fn catch(workspace: &Workspace, name: &str, seed: Option<u64>) -> Result<()> {
-    let suite = suite(workspace, "seeded_bugs", "seeded-bugs", seed)?.env("CORTEN_BUG", name);
+    let suite = suite(workspace, "seeded_bugs", seed)?.env("CORTEN_BUG", name);
     let captured = suite.capture()?;
     let violation = violation(captured.success, &captured.text).map_err(|reason| {
         Failure::new(format!("seeded bug `{name}` was not caught: {reason}\n  {}", suite.line()))

@@ -34,17 +34,15 @@ pub fn run(workspace: &Workspace, options: &Options) -> Result<()> {
             "no package has models; expected for instance wal/{MODELS}"
         )));
     }
-    for package in packages {
-        Invocation::cargo(&workspace.root, ["test", "--profile", "crash", "-p", &package.name])
-            .args(package.test_features())
-            .args(["--lib", "--target-dir"])
-            .arg(workspace.target_dir.join("loom").display())
-            .arg("loom_models::")
-            // Models with a planted defect must panic; where they do is no news.
-            .env("RUST_BACKTRACE", 0)
-            .env("RUSTFLAGS", "--cfg loom")
-            .env("LOOM_MAX_PREEMPTIONS", options.bound)
-            .run()?;
-    }
-    Ok(())
+    // Together, so that the models of one are compiled beside those of another.
+    Invocation::cargo(&workspace.root, ["test", "--profile", "crash"])
+        .args(packages.iter().flat_map(|package| package.args_to_check()))
+        .args(["--lib", "--target-dir"])
+        .arg(workspace.target_dir.join("loom").display())
+        .arg("loom_models::")
+        // Models with a planted defect must panic; where they do is no news.
+        .env("RUST_BACKTRACE", 0)
+        .env("RUSTFLAGS", "--cfg loom")
+        .env("LOOM_MAX_PREEMPTIONS", options.bound)
+        .run()
 }

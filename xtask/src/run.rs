@@ -105,8 +105,8 @@ impl Invocation {
     }
 
     /// Adds several arguments.
-    pub fn args<'a>(mut self, args: impl IntoIterator<Item = &'a str>) -> Invocation {
-        self.args.extend(args.into_iter().map(str::to_owned));
+    pub fn args(mut self, args: impl IntoIterator<Item = impl Into<String>>) -> Invocation {
+        self.args.extend(args.into_iter().map(Into::into));
         self
     }
 

@@ -28,19 +28,19 @@ impl Default for Options {
 /// # Errors
 /// When a schedule fails, or when there is no suite.
 pub fn run(workspace: &Workspace, options: &Options) -> Result<()> {
-    for package in workspace.packages_with_tests("shuttle_")? {
-        Invocation::cargo(&workspace.root, ["test", "--profile", "crash", "-p", package])
-            .args(workspace.package(package)?.test_features())
-            .args(["--test", "shuttle_*", "--target-dir"])
-            .arg(workspace.target_dir.join("shuttle").display())
-            .args(["--", "--nocapture"])
-            // Some suites must fail, to show that they can; what they panic with in each of many schedules is no news. A
-            // schedule that fails otherwise is named by its seed.
-            .env("RUST_BACKTRACE", 0)
-            .env("RUSTFLAGS", "--cfg shuttle")
-            .env("CORTEN_SCHEDULES", options.schedules)
-            .env_opt("CORTEN_SEED", options.seed)
-            .run()?;
-    }
-    Ok(())
+    let packages = workspace.packages_with_tests("shuttle_")?;
+    let packages = packages.into_iter().map(|name| workspace.package(name));
+    let packages = packages.collect::<Result<Vec<_>>>()?;
+    Invocation::cargo(&workspace.root, ["test", "--profile", "crash"])
+        .args(packages.iter().flat_map(|package| package.args_to_check()))
+        .args(["--test", "shuttle_*", "--target-dir"])
+        .arg(workspace.target_dir.join("shuttle").display())
+        .args(["--", "--nocapture"])
+        // Some suites must fail, to show that they can; what they panic with in each of many schedules is no news. A
+        // schedule that fails otherwise is named by its seed.
+        .env("RUST_BACKTRACE", 0)
+        .env("RUSTFLAGS", "--cfg shuttle")
+        .env("CORTEN_SCHEDULES", options.schedules)
+        .env_opt("CORTEN_SEED", options.seed)
+        .run()
 }

@@ -23,6 +23,8 @@ pub struct Options {
 }
 
 const IMAGES_PER_ROUND: u64 = 1_000_000;
+const FAULTS_PER_ROUND: u64 = 50_000;
+const LIVES_PER_ROUND: u64 = 20_000;
 const KILLS_PER_ROUND: u64 = 2_000;
 const SCHEDULES_PER_ROUND: u64 = 500_000;
 const OPERATIONS_PER_ROUND: u64 = 1_000_000_000;
@@ -54,16 +56,32 @@ const ONCE: &[Suite] = &[
 const ROUND: &[Suite] = &[
     Suite {
         name: "crash",
-        run: |workspace, seed| crash::run_images(workspace, IMAGES_PER_ROUND, Some(seed)),
+        run: |workspace, seed| {
+            crash::run_disks(workspace, IMAGES_PER_ROUND, FAULTS_PER_ROUND, Some(seed))
+        },
         replay: |seed| {
-            format!("cargo xtask crash --seed {seed} --images {IMAGES_PER_ROUND} --kills 0")
+            format!(
+                "cargo xtask crash --seed {seed} --images {IMAGES_PER_ROUND} --faults {FAULTS_PER_ROUND} \
+                 --lives 0 --kills 0"
+            )
+        },
+    },
+    Suite {
+        name: "model",
+        run: |workspace, seed| crash::run_model(workspace, LIVES_PER_ROUND, Some(seed)),
+        replay: |seed| {
+            format!(
+                "cargo xtask crash --seed {seed} --images 0 --faults 0 --lives {LIVES_PER_ROUND} --kills 0"
+            )
         },
     },
     Suite {
         name: "kill",
         run: |workspace, seed| crash::run_kill(workspace, KILLS_PER_ROUND, Some(seed)),
         replay: |seed| {
-            format!("cargo xtask crash --seed {seed} --images 0 --kills {KILLS_PER_ROUND}")
+            format!(
+                "cargo xtask crash --seed {seed} --images 0 --faults 0 --lives 0 --kills {KILLS_PER_ROUND}"
+            )
         },
     },
     Suite {
@@ -230,7 +248,7 @@ mod tests {
         let names: Vec<_> = ran.iter().map(|(name, _)| *name).collect();
         assert_eq!(
             names,
-            ["features", "loom", "crash", "kill", "shuttle", "stress", "asan", "fuzz"]
+            ["features", "loom", "crash", "model", "kill", "shuttle", "stress", "asan", "fuzz"]
         );
         assert!(ran.iter().all(|(_, seed)| *seed == 7));
     }

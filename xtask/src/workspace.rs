@@ -147,11 +147,15 @@ impl Package {
         self.manifest_path.parent().unwrap_or(Path::new("."))
     }
 
-    /// The arguments that turn on what the checkers need: the simulator, and bugs that can be planted.
-    pub fn test_features(&self) -> Vec<&'static str> {
+    /// The arguments that select it with what the checkers need: the simulator, and bugs that can be planted.
+    pub fn args_to_check(&self) -> Vec<String> {
         let known = |feature: &&str| self.features.contains_key(*feature);
         let best = ["seeded-bugs", "test-util"].into_iter().find(known);
-        best.map_or(Vec::new(), |feature| vec!["--features", feature])
+        let mut args = vec!["-p".to_owned(), self.name.clone()];
+        if let Some(feature) = best {
+            args.extend(["--features".to_owned(), format!("{}/{feature}", self.name)]);
+        }
+        args
     }
 
     /// Whether the package has a target of that kind and name.

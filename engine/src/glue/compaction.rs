@@ -23,8 +23,7 @@
 //! workers (`async_compaction(false)`) writers do the work, piece by piece, before they take any lock.
 //!
 //! # Failure
-//! A job that fails is tried again; what it has written so far does not count. `faults` has the cases. A panic closes the
-//! database to writes.
+//! What a job that fails has written does not count. `faults` has the cases. A panic closes the database to writes.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, OnceLock};
@@ -277,7 +276,7 @@ impl Compaction {
         let counts: BTreeMap<u64, SegmentCounts> =
             liveness.0.export().into_iter().map(|counts| (counts.id, counts)).collect();
         let in_work = self.in_work();
-        for segment in segments {
+        for segment in segments.iter_mut().filter(|known| known.state != SegmentState::Held) {
             segment.figures = Some(counts.get(&segment.id).map(figures).unwrap_or_default());
             if in_work.contains(&segment.id) {
                 segment.state = SegmentState::InWork;

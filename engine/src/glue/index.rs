@@ -10,9 +10,6 @@
 //! # Concurrency
 //! Nothing here is locked. Each installation is atomic by itself; `in_flight.rs` sees to whole batches.
 
-#[path = "index/error.rs"]
-mod error;
-
 use std::ops::ControlFlow;
 
 use cortenkv_index::{
@@ -32,6 +29,9 @@ use crate::range::{Direction, KeyRange};
 use crate::read_many::{BATCH_KEYS, Candidates};
 use crate::record::{KeyspaceId, Rank, RecordRef, SeqNo};
 use crate::stats::IndexStats;
+
+#[path = "index/error.rs"]
+mod error;
 
 pub(crate) use cortenkv_index::pin;
 
@@ -56,6 +56,9 @@ pub(super) enum Before {
     Lasting,
 }
 
+/// Shards of an index that makes do with few.
+const SHARDS_FEW: usize = 4;
+
 /// From the hash of a key to the address of its newest record; keys are compared in the log.
 pub(crate) struct Index {
     pub(super) hash_seed: u64,
@@ -75,7 +78,11 @@ impl Index {
         runs: RunFiles,
     ) -> Result<Self> {
         let sizes = BucketOptions::default().capacity(keys);
-        let sizes = options.shards.map_or(sizes, |shards| sizes.shards(shards as usize));
+        let sizes = match options.shards {
+            _ if options.few_shards => sizes.shards(SHARDS_FEW),
+            Some(shards) => sizes.shards(shards as usize),
+            None => sizes,
+        };
         let point = BucketPoint::with_options(sizes)?;
         Ok(Index { hash_seed, point, order: KeyOrder::new(options, runs) })
     }
@@ -360,8 +367,8 @@ impl BatchVerify for Verify<'_> {
 
 #[inline]
 fn new_entry<'a>(record: &RecordRef<'a>, address: Address, hash: u64) -> NewEntry<'a> {
-    let RecordRef { keyspace, key, .. } = *record;
-    NewEntry { hash, keyspace, key, address: to_theirs(address), version: version(record.rank()) }
+    let (keyspace, key, address) = (record.keyspace, record.key, to_theirs(address));
+    NewEntry { hash, keyspace, key, address, version: version(record.rank()) }
 }
 
 #[inline]

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use std::sync::Mutex;
 
 use cortenkv_wal::vfs::FileKind;
-use cortenkv_wal::{COMPACTED_ID_MIN, SegmentInfo};
+use cortenkv_wal::{COMPACTED_ID_MIN, HeldFile, SegmentInfo};
 
 use super::durable::DurableLog;
 use super::manifest::Manifest;
@@ -41,12 +41,25 @@ impl DurableLog {
         let of_log = self.wal.segments();
         let mut reports: Vec<SegmentReport> = of_log.iter().map(of_the_log).collect();
         reports.extend(manifest().state().compacted.values().map(of_compaction));
+        // What cannot be listed is told by `check_files`.
+        reports.extend(self.wal.list_held().unwrap_or_default().iter().map(of_hold));
         reports
     }
 
     /// The path of a segment.
     pub(crate) fn file_of(&self, id: u64) -> PathBuf {
         self.wal.dir().join(file_name(id))
+    }
+
+    /// Reads a held segment, each record through its checksum.
+    ///
+    /// # Errors
+    /// `Corruption`, `Io`.
+    pub(crate) fn check_held(&self, id: u64) -> Result<()> {
+        for held in self.wal.list_held()?.iter().filter(|held| held.id == id) {
+            self.wal.open_held(held)?;
+        }
+        Ok(())
     }
 
     /// Shows every record of a segment, each verified.
@@ -177,6 +190,21 @@ fn of_the_log(segment: &SegmentInfo) -> SegmentReport {
         stored_bytes: segment.stored_bytes,
         seq_min: segment.last_seq.min(segment.seq_before + 1),
         seq_max: segment.last_seq,
+        figures: None,
+    }
+}
+
+fn of_hold(held: &HeldFile) -> SegmentReport {
+    SegmentReport {
+        id: held.id,
+        kind: SegmentKind::Log,
+        file: held.name(),
+        state: SegmentState::Held,
+        survived: 0,
+        is_large: false,
+        stored_bytes: held.bytes,
+        seq_min: 0,
+        seq_max: held.last_seq,
         figures: None,
     }
 }

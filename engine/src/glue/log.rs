@@ -1,6 +1,5 @@
 //! The adapter to `cortenkv-wal`: the log on disk, the opening of a directory, and the words of both sides.
 
-use std::cell::RefCell;
 use std::future::Future;
 use std::path::Path;
 use std::pin::Pin;
@@ -11,7 +10,7 @@ use cortenkv_wal::bugs::{Bug, planted};
 use cortenkv_wal::vfs::{DirLock, OsVfs, Vfs};
 use cortenkv_wal::{
     Background, COMPACTED_ID_MIN, Damage, ProgressCallback, ReplayHandler, TailKind, Wal,
-    WalOptions,
+    WalOptions, hold_retired,
 };
 
 use crate::error::{Error, ErrorKind, Result};
@@ -19,11 +18,12 @@ use crate::install::{Installer, Installing};
 use crate::log::Opened;
 use crate::open::Builder;
 use crate::options::{Compression, Durability, Options};
+use crate::parts::hold::{held_above, remove_free};
 pub(crate) use crate::parts::manifest::Manifest;
 use crate::parts::reserve::Reserve;
 use crate::parts::segment::{DurableSegment, ours};
 use crate::parts::{self, Loaded, OnDisk};
-use crate::record::{Change, SeqNo, Write};
+use crate::record::{SeqNo, Write};
 use crate::stats::{LogStats, OpenReport, Progress};
 use crate::ticket::{Pending, Ticket};
 
@@ -31,6 +31,8 @@ pub(crate) use conditional::DurableMark;
 
 #[path = "log/conditional.rs"]
 mod conditional;
+#[path = "log/encode.rs"]
+mod encode;
 #[path = "log/error.rs"]
 mod error;
 #[path = "log/replay.rs"]
@@ -38,15 +40,8 @@ mod replay;
 #[path = "log/salvage.rs"]
 mod salvage;
 
+use encode::{install_once, with_encoded};
 use replay::{Compacted, remove_unnamed, replay_compacted, replay_log};
-
-/// LIMIT: what a thread keeps of the buffer that it encodes commits in.
-const KEPT_BATCH_BYTES_MAX: usize = 1 << 20;
-
-thread_local! {
-    /// Commits are encoded here, outside any lock.
-    static BATCH: RefCell<cortenkv_wal::Batch> = RefCell::default();
-}
 
 /// The file system to open on, and how the log uses it.
 #[derive(Debug, Clone)]
@@ -113,10 +108,12 @@ pub(crate) fn open_durable(
     let retired: Vec<_> = manifest.state().retired.values().copied().collect();
     let mut images = OnDisk::find(vfs.as_ref(), dir, &mut manifest, options);
     let builds_on_manifest = !retired.is_empty() && !planted(Bug::ManifestTrustedFromCache);
+    manifest.begin_lineage()?;
     if builds_on_manifest {
         // DURABILITY: recovery removes the files of retired segments, and the new segment says that the log begins behind
         // them. So that they are retired must not be known from the page cache alone (rule 5).
         manifest.renew()?;
+        hold_retired(&lock, &retired, held_above(manifest.state()))?;
     }
     let wal_options = wal_options(options)
         .owner(identity.uuid)
@@ -146,6 +143,7 @@ pub(crate) fn open_durable(
     }
     let salvaged = salvage::publish(&wal, &mut manifest, compacted.salvages)?;
     remove_unnamed(&wal, &manifest)?;
+    remove_free(&wal, held_above(manifest.state()))?;
     parts::remove_unnamed_images(vfs.as_ref(), dir, manifest.state());
     let report = OpenReport {
         created,
@@ -338,46 +336,6 @@ impl DurableLog {
     pub(crate) fn close(&self) -> Result<()> {
         Ok(self.wal.close()?)
     }
-}
-
-/// Installs a commit that was appended. An append that was refused may be made again; it has installed nothing.
-#[inline]
-fn install_once(installing: &mut Option<Installing<'_>>, records: &[cortenkv_wal::RecordRef<'_>]) {
-    if let Some(installing) = installing.take() {
-        installing.apply(records.iter().map(ours));
-    }
-}
-
-/// Encodes a commit in the buffer of the thread and hands it on, with whether it has puts.
-#[inline]
-fn with_encoded<R>(
-    writes: &[Write<'_>],
-    hand_on: impl FnOnce(&cortenkv_wal::Batch, bool) -> Result<R>,
-) -> Result<R> {
-    BATCH.with_borrow_mut(|batch| {
-        if batch.bytes() > KEPT_BATCH_BYTES_MAX {
-            *batch = cortenkv_wal::Batch::new();
-        }
-        batch.clear();
-        let mut puts = false;
-        for write in writes {
-            puts |= matches!(write.change, Change::Put { .. });
-            match write.change {
-                Change::Put { value, expires_at_ms: None } => {
-                    batch.put(write.keyspace, write.key, value)?;
-                }
-                Change::Put { value, expires_at_ms: Some(at_ms) } => {
-                    batch.put_expiring(write.keyspace, write.key, value, at_ms)?;
-                }
-                Change::Delete => batch.delete(write.keyspace, write.key)?,
-            }
-        }
-        if !puts {
-            // What frees space must not fail for lack of it.
-            batch.draw_on_reserve();
-        }
-        hand_on(batch, puts)
-    })
 }
 
 /// Hands the records of the log to the installer.

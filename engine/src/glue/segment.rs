@@ -8,7 +8,7 @@ use cortenkv_wal::SegmentReader;
 use crate::address::Location;
 use crate::error::{Error, Result};
 use crate::parts;
-use crate::record::RecordRef;
+use crate::record::{RecordRef, SeqNo};
 
 pub(crate) use cortenkv_wal::PinnedBytes;
 
@@ -26,6 +26,10 @@ impl DurableSegment {
     #[inline]
     pub(crate) fn id(&self) -> u64 {
         self.reader.id()
+    }
+
+    pub(crate) fn last_seq(&self) -> SeqNo {
+        self.reader.last_seq()
     }
 
     #[inline]

@@ -85,6 +85,7 @@ impl KeyspaceOptions {
     /// - The filter runs in threads of compaction, and must not write to the database. One that panics keeps the entry and is
     ///   counted in [`CompactionStats::filter_panics`](crate::CompactionStats::filter_panics); nothing else comes of it.
     /// - A database in memory has no segments, and never asks.
+    /// - It is no commit: the change feed tells nothing of it, and a restore from the log may bring it back.
     ///
     /// ```
     /// # use cortenkv::{Db, FilterDecision, KeyspaceOptions};

@@ -14,14 +14,16 @@
 //! | 6 to 9 | reserved: range delete added, range delete ended, clean to, keyspace dropped | | |
 //! | 128 | image added | number (8), begin_seq (8), bytes (8), checksum (4) | 1.1 |
 //! | 129 | image removed | number (8) | 1.1 |
+//! | 130 | lineage | id (16), 1 if this is a copy that was not written to yet (1) | 1.1 |
+//! | 131 | hold broken | name | 1.1 |
 //!
 //! Compacted segment: id (8), bytes_stored (8), bytes_logical (8), records (8), tombstones (8), seq_min (8), seq_max
 //! (8), age class (1). A retired log segment is in the form of the log (`RetiredSegment::to_bytes`).
 //!
 //! # Invariants
 //! - One job is one edit, so a crash leaves all of it or nothing.
-//! - Kinds from 128 on are passed over by who does not know them: they speak of derived data, which is made again. Any
-//!   other unknown kind forbids opening.
+//! - Kinds from 128 on are passed over by who does not know them: they speak of derived data, which is made again, or of
+//!   what can be told without them. Any other unknown kind forbids opening.
 //! - Jobs need the feature `COMPACTED_SEGMENTS` in the header: who does not know it would open the log without them.
 
 use cortenkv_wal::RetiredSegment;
@@ -40,6 +42,8 @@ const KIND_HOLD_REMOVED: u8 = 5;
 const KIND_OPTIONAL_MIN: u8 = 128;
 const KIND_IMAGE_ADDED: u8 = 128;
 const KIND_IMAGE_REMOVED: u8 = 129;
+const KIND_LINEAGE: u8 = 130;
+const KIND_HOLD_BROKEN: u8 = 131;
 
 /// A segment that compaction wrote.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,6 +81,14 @@ pub(crate) struct Hold {
     pub(crate) bytes_max: u64,
 }
 
+/// Which of the copies of a database this is: they share the uuid, which stands in every segment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Lineage {
+    pub(crate) id: [u8; 16],
+    /// The id is that of the source until the first opening that may write.
+    pub(crate) is_copy: bool,
+}
+
 /// One change that a manifest notes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Edit {
@@ -109,6 +121,11 @@ pub(crate) enum Edit {
     },
     ImageRemoved {
         number: u64,
+    },
+    Lineage(Lineage),
+    /// A hold kept more than it may; its segments went, and what is left of it tells its owner.
+    HoldBroken {
+        name: String,
     },
 }
 
@@ -171,6 +188,15 @@ impl Edit {
                 out.push(KIND_IMAGE_REMOVED);
                 put_numbers(&mut out, &[*number]);
             }
+            Edit::Lineage(Lineage { id, is_copy }) => {
+                out.push(KIND_LINEAGE);
+                out.extend_from_slice(id);
+                out.push(u8::from(*is_copy));
+            }
+            Edit::HoldBroken { name } => {
+                out.push(KIND_HOLD_BROKEN);
+                out.extend_from_slice(name.as_bytes());
+            }
         }
         out
     }
@@ -186,6 +212,8 @@ impl Edit {
             KIND_HOLD_REMOVED => fields.name().map(|name| Edit::HoldRemoved { name }),
             KIND_IMAGE_ADDED => fields.image_added(),
             KIND_IMAGE_REMOVED => fields.number().map(|number| Edit::ImageRemoved { number }),
+            KIND_LINEAGE => fields.lineage(),
+            KIND_HOLD_BROKEN => fields.name().map(|name| Edit::HoldBroken { name }),
             _ if kind >= KIND_OPTIONAL_MIN => return Parsed::PassedOver,
             _ => return Parsed::Unknown(kind),
         };
@@ -266,6 +294,16 @@ impl Fields<'_> {
     fn hold_set(&mut self) -> Option<Edit> {
         let hold = Hold { seq: self.number()?, bytes_max: self.number()? };
         Some(Edit::HoldSet { name: self.name()?, hold })
+    }
+
+    fn lineage(&mut self) -> Option<Edit> {
+        let id = self.take()?;
+        let is_copy = match self.take()? {
+            [0] => false,
+            [1] => true,
+            _ => return None,
+        };
+        Some(Edit::Lineage(Lineage { id, is_copy }))
     }
 
     fn image_added(&mut self) -> Option<Edit> {

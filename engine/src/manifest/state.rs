@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use cortenkv_wal::RetiredSegment;
 
-use super::edit::{COMPACTED_ID_MIN, CompactedInfo, Edit, Hold, ImageInfo};
+use super::edit::{COMPACTED_ID_MIN, CompactedInfo, Edit, Hold, ImageInfo, Lineage};
 use super::format::COMPACTED_SEGMENTS;
 use crate::catalog::{DEFAULT_KEYSPACE_ID, check_name};
 use crate::record::KeyspaceId;
@@ -29,6 +29,10 @@ pub(crate) struct ManifestState {
     pub(crate) retired: BTreeMap<u64, RetiredSegment>,
     pub(crate) images: BTreeMap<u64, ImageInfo>,
     pub(crate) holds: BTreeMap<String, Hold>,
+    /// Those of `holds` that kept more than they may: nothing stays because of them.
+    pub(crate) broken: BTreeSet<String>,
+    /// `None`: that of the uuid.
+    pub(crate) lineage: Option<Lineage>,
     /// Those of `keyspaces`.
     names: BTreeSet<Arc<str>>,
     next_compacted_id: u64,
@@ -42,6 +46,8 @@ impl Default for ManifestState {
             retired: BTreeMap::new(),
             images: BTreeMap::new(),
             holds: BTreeMap::new(),
+            broken: BTreeSet::new(),
+            lineage: None,
             names: BTreeSet::new(),
             next_compacted_id: COMPACTED_ID_MIN,
         }
@@ -74,6 +80,10 @@ impl ManifestState {
             Edit::HoldRemoved { name } => {
                 ensure(self.holds.contains_key(name), || format!("the removal of hold {name:?}"))
             }
+            Edit::HoldBroken { name } => {
+                ensure(self.holds.contains_key(name), || format!("the break of hold {name:?}"))
+            }
+            Edit::Lineage(_) => Ok(()),
             Edit::ImageAdded { number, .. } => {
                 ensure(!self.images.contains_key(number), || format!("a new image {number}"))
             }
@@ -134,11 +144,17 @@ impl ManifestState {
                 self.next_compacted_id = self.next_compacted_id.max(id);
             }
             Edit::HoldSet { name, hold } => {
+                self.broken.remove(&name);
                 self.holds.insert(name, hold);
             }
             Edit::HoldRemoved { name } => {
+                self.broken.remove(&name);
                 self.holds.remove(&name);
             }
+            Edit::HoldBroken { name } => {
+                self.broken.insert(name);
+            }
+            Edit::Lineage(lineage) => self.lineage = Some(lineage),
             Edit::ImageAdded { number, image } => {
                 self.images.insert(number, image);
             }
@@ -169,6 +185,9 @@ impl ManifestState {
         }
         let holds = self.holds.iter();
         edits.extend(holds.map(|(name, hold)| Edit::HoldSet { name: name.clone(), hold: *hold }));
+        let broken = self.broken.iter();
+        edits.extend(broken.map(|name| Edit::HoldBroken { name: name.clone() }));
+        edits.extend(self.lineage.map(Edit::Lineage));
         let images = self.images.iter();
         edits.extend(
             images.map(|(number, image)| Edit::ImageAdded { number: *number, image: *image }),

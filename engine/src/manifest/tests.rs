@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use cortenkv_wal::RetiredSegment;
 use cortenkv_wal::vfs::{DirEntry, SimVfs};
 
-use super::edit::{COMPACTED_ID_MIN, CompactedInfo, Hold, ImageInfo};
+use super::edit::{COMPACTED_ID_MIN, CompactedInfo, Hold, ImageInfo, Lineage};
 use super::format::COMPACTED_SEGMENTS;
 use super::*;
 use crate::catalog::Catalog;
@@ -81,7 +81,7 @@ fn image(number: u64) -> Edit {
     Edit::ImageAdded { number, image }
 }
 
-/// Every kind of edit at least once, in an order that fits.
+/// Every kind of edit that the golden file has, in an order that fits.
 fn history() -> Vec<Edit> {
     let first = COMPACTED_ID_MIN;
     vec![
@@ -101,6 +101,14 @@ fn history() -> Vec<Edit> {
     ]
 }
 
+/// The kinds that the golden file of format 1.1 does not have.
+fn later_kinds() -> Vec<Edit> {
+    vec![
+        Edit::HoldBroken { name: "backup".into() },
+        Edit::Lineage(Lineage { id: [7; 16], is_copy: true }),
+    ]
+}
+
 fn manifest_entries(sim: &SimVfs) -> Vec<DirEntry> {
     let names = sim.list(Path::new(DIR)).unwrap();
     names.into_iter().filter(|entry| manifest_number(entry).is_some()).collect()
@@ -115,7 +123,7 @@ fn features(sim: &SimVfs, manifest: &Manifest) -> u32 {
 fn every_kind_of_edit_is_there_after_a_reopening_and_after_a_renewal() {
     let sim = SimVfs::new(1);
     let mut expected = ManifestState::default();
-    for edit in history() {
+    for edit in history().into_iter().chain(later_kinds()) {
         let mut manifest = on(&sim);
         manifest.commit(edit.clone()).unwrap();
         expected.check(&edit).unwrap();
@@ -158,6 +166,7 @@ fn edits_that_contradict_the_state_are_refused_and_change_nothing() {
         hold("", 1),
         hold(&"n".repeat(256), 1),
         Edit::HoldRemoved { name: "feed".into() },
+        Edit::HoldBroken { name: "feed".into() },
         image(2),
         Edit::ImageRemoved { number: 1 },
     ];

@@ -3,6 +3,7 @@
 /// What could be wrong in this build.
 #[allow(dead_code, reason = "a build without key order asks for none of its defects")]
 pub(crate) enum Bug {
+    OlderShownForDamaged,
     KeyDroppedByMerge,
     HintTrustedAfterUpdate,
     SnapshotRegisteredLate,

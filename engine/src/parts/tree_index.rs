@@ -42,7 +42,6 @@ type Keys = BTreeMap<Bytes, Standing>;
 struct Standing {
     address: Address,
     rank: Rank,
-    footprint: Footprint,
 }
 
 impl Index {
@@ -240,7 +239,7 @@ impl Index {
 }
 
 fn offer(keys: &mut Keys, record: &RecordRef<'_>, address: Address, core: &Core) -> Installed {
-    let new = Standing { address, rank: record.rank(), footprint: record.footprint() };
+    let new = Standing { address, rank: record.rank() };
     let Some(standing) = keys.get_mut(record.key) else {
         keys.insert(Bytes::copy_from_slice(record.key), new);
         return Installed::Inserted;
@@ -256,7 +255,10 @@ fn offer(keys: &mut Keys, record: &RecordRef<'_>, address: Address, core: &Core)
         Ordering::Less => Installed::Stale,
         Ordering::Greater => {
             let old = std::mem::replace(standing, new);
-            Installed::Replaced { old: old.address, was: old.footprint }
+            // From the log: what an opening gathers has no values.
+            let was = core.read_at(old.address, |record, _| record.footprint()).ok().flatten();
+            let was = Footprint { tombstone: old.rank.tombstone, ..was.unwrap_or_default() };
+            Installed::Replaced { old: old.address, was }
         }
     }
 }

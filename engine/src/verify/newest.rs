@@ -1,9 +1,9 @@
 //! The newest record of a key by the index, tombstones and expired values too: rule 1 as a question.
 
 use crate::address::Location;
-use crate::core::{Core, Probe};
-use crate::error::{Error, Result};
-use crate::record::{KeyspaceId, Rank, RecordRef, SeqNo};
+use crate::core::Core;
+use crate::error::Result;
+use crate::record::{KeyspaceId, Rank, SeqNo};
 
 /// What is known of the newest record of a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,29 +26,8 @@ impl Newest {
 /// Asks the index for the newest record of a key; `None` where it has none.
 ///
 /// # Errors
-/// What kept a record from being read that may be of the key, if no other one is.
+/// What kept a record from being read that may be a newer one of the key.
 pub(super) fn newest(core: &Core, keyspace: KeyspaceId, key: &[u8]) -> Result<Option<Newest>> {
-    let (mut newest, mut failure) = (None::<Newest>, None::<Error>);
-    let facts = |record: &RecordRef<'_>| {
-        let is_it = record.keyspace == keyspace && record.key == key;
-        is_it.then(|| Newest { rank: record.rank(), expires_at_ms: record.expires_at_ms })
-    };
-    core.index.find(keyspace, key, |address| {
-        match core.read_at(address, |record, _| facts(record)) {
-            Ok(Some(Some(found))) => {
-                if newest.is_none_or(|newest| newest.rank < found.rank) {
-                    newest = Some(found);
-                }
-            }
-            Ok(Some(None)) => {}
-            Ok(None) => return Probe::Gone,
-            Err(error) => failure = Some(error),
-        }
-        // Not `Same`, which would end the search: a record that could not be read once stands beside its successor.
-        Probe::Other
-    });
-    match (newest, failure) {
-        (None, Some(failure)) => Err(failure),
-        (newest, _) => Ok(newest),
-    }
+    let newest = core.newest_of_all(keyspace, key, |record| record.expires_at_ms)?;
+    Ok(newest.map(|(rank, _, expires_at_ms)| Newest { rank, expires_at_ms }))
 }

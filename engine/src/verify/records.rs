@@ -9,7 +9,7 @@ use super::newest::newest;
 use super::{FindingKind, Verifier};
 use crate::log::Log;
 use crate::record::RecordRef;
-use crate::segments::SegmentReport;
+use crate::segments::{SegmentReport, SegmentState};
 use crate::stats::Progress;
 use crate::ttl;
 
@@ -29,8 +29,14 @@ impl Verifier<'_> {
             Log::Durable(log) => {
                 for segment in segments {
                     self.report.segments += 1;
-                    self.found.entry(segment.id).or_default();
-                    let read = log.for_each_record(segment.id, &mut |record| self.judge(record));
+                    let read = match segment.state {
+                        // Nothing of it is in the index.
+                        SegmentState::Held => log.check_held(segment.id),
+                        _ => {
+                            self.found.entry(segment.id).or_default();
+                            log.for_each_record(segment.id, &mut |record| self.judge(record))
+                        }
+                    };
                     if let Err(error) = read
                         && self.is_there(segment.id)
                     {

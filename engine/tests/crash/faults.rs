@@ -13,7 +13,7 @@ use super::history::KEYS;
 use super::operations::{self, Call, Operation, Recipe};
 use super::random::{Random, mix};
 use super::setup::Setup;
-use super::survivor::{Case, survive};
+use super::survivor::{Case, Disks, survive};
 use super::world::World;
 use super::{FirstViolation, Violation, no_panic, on_all_cores};
 
@@ -113,9 +113,9 @@ impl Script {
 /// Makes so many runs fail.
 pub fn run(budget: Budget) -> Result<(), Violation> {
     let (next, done, struck) = (AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));
-    let first = FirstViolation::default();
+    let (first, disks) = (FirstViolation::default(), Disks::default());
     let started = super::kill::stopwatch();
-    on_all_cores(|| {
+    on_all_cores(1, || {
         while !first.is_set() && done.load(Relaxed) < budget.runs {
             let number = match budget.only {
                 Some(only) if next.fetch_add(1, Relaxed) == 0 => only,
@@ -147,7 +147,7 @@ pub fn run(budget: Budget) -> Result<(), Violation> {
                 if first.is_set() || done.fetch_add(1, Relaxed) >= budget.runs {
                     return;
                 }
-                match no_panic(|| one(&script, fault, &mut random)) {
+                match no_panic(|| one(&script, fault, &disks, &mut random)) {
                     Ok(has_struck) => struck.fetch_add(u64::from(has_struck), Relaxed),
                     Err(what) => return told(what, Some(fault)),
                 };
@@ -156,17 +156,18 @@ pub fn run(budget: Budget) -> Result<(), Violation> {
     });
     let seconds = started.elapsed().as_secs_f64();
     println!(
-        "faults: {} runs over {} traces in {seconds:.1} s, {} struck; {} violations",
+        "faults: {} runs over {} traces in {seconds:.1} s, {} struck, {} distinct images; {} violations",
         done.load(Relaxed).min(budget.runs),
         next.load(Relaxed),
         struck.load(Relaxed),
+        disks.count(),
         u64::from(first.is_set())
     );
     first.into_result()
 }
 
 /// One run with a fault and everything after it; true if the fault struck.
-fn one(script: &Script, fault: Fault, random: &mut Random) -> Result<bool, String> {
+fn one(script: &Script, fault: Fault, disks: &Disks, random: &mut Random) -> Result<bool, String> {
     // The end may come at once, a little later, or never: a lie shows until something mends it by chance.
     let more = random.pick(&[0, 0, 1, 3, usize::MAX]);
     let (mut world, faults) = script.play(Some(fault), more)?;
@@ -177,8 +178,13 @@ fn one(script: &Script, fault: Fault, random: &mut Random) -> Result<bool, Strin
     }
     let trace = world.sim.trace();
     let promise = world.promise;
-    let case =
-        Case { setup: world.setup, history: &world.history, promise, least: promise.acknowledged };
+    let case = Case {
+        setup: world.setup,
+        history: &world.history,
+        promise,
+        least: promise.acknowledged,
+        disks,
+    };
     // The same boot: pages that a failed sync left clean look as if they were on the disk.
     let sim = SimVfs::after_kill(&trace, trace.len(), random.next());
     let survivor = survive(sim, case).map_err(|e| format!("in the same boot: {e}"))?;
@@ -188,6 +194,7 @@ fn one(script: &Script, fault: Fault, random: &mut Random) -> Result<bool, Strin
         let model = random.pick(&DiskModel::ALL);
         let image = trace.crash_image(model, trace.len(), variant, random.next());
         let case = Case { least: promise.durable, ..case };
+        disks.is_new(image.hash());
         let sim = SimVfs::from_image(image, random.next());
         let describe = |e| format!("after a power cut ({model:?}, {variant:?}): {e}");
         survive(sim, case).map_err(describe)?.lives_on(case, random).map_err(describe)?;

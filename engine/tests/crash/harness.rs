@@ -96,9 +96,9 @@ pub fn show(trace: &cortenkv::vfs::sim::Trace, place: &str) {
     }
 }
 
-/// Runs `work` on every core until it returns.
-pub fn on_all_cores(work: impl Fn() + Sync) {
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+/// Runs `work` on every core, so often on each, until it returns.
+pub fn on_all_cores(per_core: usize, work: impl Fn() + Sync) {
+    let threads = per_core * std::thread::available_parallelism().map_or(1, usize::from);
     std::thread::scope(|scope| {
         for _ in 0..threads {
             scope.spawn(&work);

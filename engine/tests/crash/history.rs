@@ -1,6 +1,7 @@
 //! The commits of a trace in their order, and the state after each of them.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
 use cortenkv::Entry;
@@ -54,7 +55,8 @@ struct Cell {
 /// Commits of a trace.
 #[derive(Debug, Clone)]
 pub struct History {
-    cells: Vec<Cell>,
+    /// Shared by the copies that stay when commits are forgotten.
+    cells: Vec<Arc<Cell>>,
     /// The sequence number of each commit, where it was told.
     seqs: Vec<Option<u64>>,
     states: Vec<[u32; SLOTS]>,
@@ -83,7 +85,7 @@ impl History {
                 None => NOTHING,
                 Some(value) => {
                     self.had_expiry[*slot] |= value.expires_at_ms.is_some();
-                    self.cells.push(Cell { value: value.clone(), commit });
+                    self.cells.push(Arc::new(Cell { value: value.clone(), commit }));
                     (self.cells.len() - 1) as u32
                 }
             };
@@ -109,7 +111,7 @@ impl History {
     }
 
     fn cell(&self, prefix: Prefix, slot: Slot, now_ms: u64) -> Option<&Cell> {
-        let cell = self.cells.get(self.states[prefix][slot] as usize)?;
+        let cell = &**self.cells.get(self.states[prefix][slot] as usize)?;
         cell.value.expires_at_ms.is_none_or(|at_ms| at_ms > now_ms).then_some(cell)
     }
 

@@ -2,7 +2,7 @@
 //!
 //! The child is this test binary again. Its four writers put and delete keys of their own, in batches too, some with a time to
 //! live, and write a line to standard output after each acknowledgement; small segments keep compaction busy beside them. The parent kills it at a random moment, reads what is left in the
-//! pipe, opens the directory and holds it against the lines; then the next child goes on in the same directory.
+//! pipe, opens the directory and holds it against the lines; then the next child goes on in the same directory. Several directories take turns.
 //!
 //! # Invariants
 //! - A commit of writer `w` is a pair of keys with one number, so that half a batch shows as a pair that differs.
@@ -12,15 +12,18 @@
 #![expect(clippy::disallowed_methods, reason = "a real process on a real file system")]
 
 use std::io::{BufRead, BufReader, Write};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{PoisonError, RwLock, mpsc};
 use std::time::{Duration, Instant};
 
 use cortenkv::{Db, TailKind};
 
 use super::random::{Random, mix};
 use super::setup::Mode;
-use super::{Violation, from_env};
+use super::{FirstViolation, Violation, from_env, on_all_cores};
 
 const WRITERS: usize = 4;
 
@@ -35,6 +38,16 @@ const TTL_SHORT: Duration = Duration::from_millis(15);
 
 /// Never over.
 const TTL_LONG: Duration = Duration::from_secs(3_600);
+
+/// LIMIT: an open may take 30 s.
+const OPEN_MAX: Duration = Duration::from_secs(30);
+
+/// Directories that are written to at the same time.
+const DIRECTORIES_PER_CORE: usize = 2;
+
+/// Between fork and exec a new child holds every lock of this process, also those that are given back meanwhile. So no
+/// child is started while a directory is open here.
+static OPEN_HERE: RwLock<()> = RwLock::new(());
 
 const CHILD: &str = "CORTEN_KILL_CHILD";
 
@@ -63,32 +76,73 @@ pub fn run(budget: &Budget) -> Result<(), Violation> {
         child();
     }
     let started = Instant::now();
-    let (mut round, mut acknowledged, mut compacted) = (0, 0, 0);
-    while round < budget.rounds {
-        let directory = tempfile::tempdir().expect("a directory for the database");
-        let setup = RealSetup::of(round / ROUNDS_PER_DIRECTORY);
-        let mut ledger = Ledger::default();
-        for _ in 0..ROUNDS_PER_DIRECTORY.min(budget.rounds - round) {
-            let lived = one(budget, directory.path(), setup, round, &mut ledger);
-            acknowledged += lived.map_err(|what| Violation {
-                what,
-                seed: budget.seed,
-                place: format!("point=round-{round} variant=SIGKILL {setup}"),
-                replay: format!(
-                    "CORTEN_SEED={} CORTEN_KILL_ROUNDS={} cargo test --profile crash -p cortenkv \
-                     --features test-util --test kill -- --nocapture",
-                    budget.seed,
-                    round + 1
-                ),
-            })?;
-            round += 1;
-            compacted += u64::from(has_compacted(directory.path()));
+    let (first, tally) = (FirstViolation::default(), Tally::default());
+    let next = AtomicU64::new(0);
+    // A child waits for the disk most of its life, so directories take turns.
+    on_all_cores(DIRECTORIES_PER_CORE, || {
+        while !first.is_set() {
+            let directory = next.fetch_add(1, Relaxed);
+            let begin = directory * ROUNDS_PER_DIRECTORY;
+            if begin >= budget.rounds {
+                return;
+            }
+            let rounds = begin..budget.rounds.min(begin + ROUNDS_PER_DIRECTORY);
+            if let Err(violation) = one_directory(budget, directory, rounds, &tally) {
+                first.set(violation);
+            }
         }
-    }
+    });
     println!(
-        "kill: {round} rounds in {:.1} s, {acknowledged} commits acknowledged, 0 lost; {compacted} ended with compacted segments",
-        started.elapsed().as_secs_f64()
+        "kill: {} rounds in {:.1} s, {} killed while they wrote, {} commits acknowledged, {} ended with compacted segments; {} \
+         violations",
+        tally.rounds.load(Relaxed),
+        started.elapsed().as_secs_f64(),
+        tally.in_flight.load(Relaxed),
+        tally.acknowledged.load(Relaxed),
+        tally.compacted.load(Relaxed),
+        u64::from(first.is_set())
     );
+    first.into_result()
+}
+
+/// What all directories have seen.
+#[derive(Debug, Default)]
+struct Tally {
+    rounds: AtomicU64,
+    /// Rounds in which the child had acknowledged something when it was killed.
+    in_flight: AtomicU64,
+    acknowledged: AtomicU64,
+    compacted: AtomicU64,
+}
+
+/// Children in one directory, one after the other.
+fn one_directory(
+    budget: &Budget,
+    number: u64,
+    rounds: Range<u64>,
+    tally: &Tally,
+) -> Result<(), Violation> {
+    let directory = tempfile::tempdir().expect("a directory for the database");
+    let setup = RealSetup::of(number);
+    let mut ledger = Ledger::default();
+    for round in rounds {
+        let lived = one(budget, directory.path(), setup, round, &mut ledger);
+        let acknowledged = lived.map_err(|what| Violation {
+            what,
+            seed: budget.seed,
+            place: format!("point=round-{round} variant=SIGKILL {setup}"),
+            replay: format!(
+                "CORTEN_SEED={} CORTEN_KILL_ROUNDS={} cargo test --profile crash -p cortenkv \
+                 --features test-util --test kill -- --nocapture",
+                budget.seed,
+                round + 1
+            ),
+        })?;
+        tally.rounds.fetch_add(1, Relaxed);
+        tally.in_flight.fetch_add(u64::from(acknowledged > 0), Relaxed);
+        tally.acknowledged.fetch_add(acknowledged, Relaxed);
+        tally.compacted.fetch_add(u64::from(has_compacted(directory.path())), Relaxed);
+    }
     Ok(())
 }
 
@@ -242,6 +296,7 @@ fn start(budget: &Budget, dir: &Path, round: u64, ledger: &Ledger) -> Child {
         command.env(format!("CORTEN_KILL_FROM_{writer}"), last.to_string());
     }
     command.stdout(Stdio::piped()).stderr(Stdio::null());
+    let _alone = OPEN_HERE.write().unwrap_or_else(PoisonError::into_inner);
     command.spawn().expect("a child")
 }
 
@@ -256,10 +311,25 @@ fn one(
     let mut child = start(budget, dir, round, ledger);
     let out = BufReader::new(child.stdout.take().expect("piped"));
     let mut random = Random::new(mix(budget.seed, round));
-    // Mostly in full flight, sometimes while it is still opening.
-    let after = Duration::from_micros(2_000 + random.below(60_000) as u64);
+    // Mostly in full flight, which begins when the first line comes, however slow the machine is; else while it opens.
+    let is_in_flight = random.percent(80);
+    let after = Duration::from_micros(random.below(40_000) as u64);
+    let (acknowledged, first_line) = mpsc::sync_channel(1);
     let lines = std::thread::scope(|scope| {
-        let reader = scope.spawn(move || out.lines().map_while(Result::ok).collect::<Vec<_>>());
+        let reader = scope.spawn(move || {
+            let mut lines = Vec::new();
+            for line in out.lines().map_while(Result::ok) {
+                if line.starts_with("acked ") {
+                    let _ = acknowledged.try_send(());
+                }
+                lines.push(line);
+            }
+            lines
+        });
+        if is_in_flight {
+            // A child that fails ends, and with it the reader.
+            let _ = first_line.recv_timeout(OPEN_MAX);
+        }
         std::thread::sleep(after);
         child.kill().expect("it is our child");
         reader.join().expect("it only reads")
@@ -286,6 +356,7 @@ fn one(
 
 /// Opens what the child left: everything acknowledged is there, pairs are whole.
 fn check(budget: &Budget, dir: &Path, setup: RealSetup, ledger: &mut Ledger) -> Result<(), String> {
+    let _here = OPEN_HERE.read().unwrap_or_else(PoisonError::into_inner);
     let db = setup.open(dir).map_err(|e| format!("it does not open: {e}"))?;
     for writer in 0..WRITERS {
         // The commit that was in flight when the child died.

@@ -29,7 +29,7 @@ pub struct Budget {
 pub fn run(budget: Budget) -> Result<(), Violation> {
     let first = FirstViolation::default();
     let next = AtomicU64::new(0);
-    on_all_cores(|| {
+    on_all_cores(1, || {
         loop {
             let number = next.fetch_add(1, Relaxed);
             if number >= budget.lives || first.is_set() {
@@ -84,7 +84,7 @@ fn one(world: &mut World, random: &mut Random) -> Result<(), String> {
         55..56 => Operation::Flush,
         56..58 => Operation::Keyspace(1 + random.below(2)),
         58..63 => Operation::Advance(random.pick(&[1, 20, 50, 60, 1_500])),
-        63..69 => Operation::Step,
+        63..69 => operations::steps(random),
         69..76 => operations::compaction(random),
         76..77 => Operation::Reopen,
         77..78 if world.is_quiet() => return reopen(world),

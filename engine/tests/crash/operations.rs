@@ -44,7 +44,8 @@ pub enum Operation {
     Keyspace(usize),
     /// Lets time pass, and does the background work that is due.
     Advance(u64),
-    Step,
+    /// Background work: so many steps, in which an image and a compaction may take turns.
+    Steps(usize),
     /// Rewrites whatever is worth it.
     Compact,
     /// Rewrites some of the segments that can be, together: those whose places in the list have their bits set.
@@ -72,7 +73,7 @@ pub fn draw(random: &mut Random) -> Vec<Operation> {
             69..71 => Operation::Flush,
             71..74 => Operation::Keyspace(1 + random.below(2)),
             74..79 => Operation::Advance(random.pick(&[1, 20, 50, 60, 1_500])),
-            79..86 => Operation::Step,
+            79..86 => steps(random),
             86..96 => compaction(random),
             96..98 if reopens > 0 => Operation::Reopen,
             98..100 if reopens > 0 => Operation::Kill,
@@ -99,6 +100,11 @@ pub fn draw(random: &mut Random) -> Vec<Operation> {
         operations.push(operation);
     }
     operations
+}
+
+/// One step or several.
+pub fn steps(random: &mut Random) -> Operation {
+    Operation::Steps(random.pick(&[1, 1, 2, 4, 8, 12]))
 }
 
 /// Some segments, or whatever is worth it.

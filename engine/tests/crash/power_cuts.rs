@@ -3,9 +3,8 @@
 //! Per point of a trace: the process dies, nothing unsynced survives, and a draw of the other legal disks; a trace has
 //! one disk model. Images that were seen before are not opened again unless more is promised of them by now.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Mutex, PoisonError};
 
 use cortenkv::vfs::SimVfs;
 use cortenkv::vfs::sim::{CrashVariant, Cursor, DiskModel, Trace};
@@ -14,7 +13,7 @@ use super::history::Prefix;
 use super::operations;
 use super::random::{Random, mix};
 use super::setup::{Mode, Setup};
-use super::survivor::{Case, Survivor, survive};
+use super::survivor::{Case, Disks, Survivor, survive};
 use super::world::{Promise, World};
 use super::{FirstViolation, Violation, no_panic, on_all_cores};
 
@@ -47,7 +46,9 @@ struct Run {
     budget: Budget,
     quota: u64,
     tallies: [Tally; 6],
-    seen: Vec<Mutex<HashSet<u64>>>,
+    seen: Disks,
+    /// Those of them and behind them.
+    disks: Disks,
     first: FirstViolation,
 }
 
@@ -57,12 +58,13 @@ pub fn run(budget: Budget) -> Result<(), Violation> {
         budget,
         quota: budget.images.div_ceil(6),
         tallies: Default::default(),
-        seen: (0..64).map(|_| Mutex::default()).collect(),
+        seen: Disks::default(),
+        disks: Disks::default(),
         first: FirstViolation::default(),
     };
     let started = super::kill::stopwatch();
     let next = AtomicU64::new(0);
-    on_all_cores(|| {
+    on_all_cores(1, || {
         while !run.first.is_set() {
             let number = match budget.only {
                 Some(only) if next.fetch_add(1, Relaxed) == 0 => only,
@@ -142,12 +144,6 @@ impl Run {
         }
     }
 
-    /// True for an image that no trace has seen.
-    fn is_new(&self, hash: u64) -> bool {
-        let shard = &self.seen[hash as usize % self.seen.len()];
-        shard.lock().unwrap_or_else(PoisonError::into_inner).insert(hash)
-    }
-
     fn print(&self, seconds: f64) {
         let mut total = 0;
         println!("mode        traces   images  images/s       S2       S3       S4");
@@ -166,8 +162,10 @@ impl Run {
         }
         let violations = u64::from(self.first.is_set());
         println!(
-            "total: {total} distinct images in {seconds:.1} s, {:.0}/s; {violations} violations",
-            total as f64 / seconds
+            "total: {total} distinct images at crash points in {seconds:.1} s, {:.0}/s; with those behind them (S2 to S4) {} in \
+             all; {violations} violations",
+            total as f64 / seconds,
+            self.disks.count()
         );
     }
 }
@@ -206,14 +204,16 @@ impl Crasher<'_> {
             history: self.world.history_of(&promise),
             promise,
             least,
+            disks: &self.run.disks,
         };
         let mut random = Random::new(mix(hash, seed));
         let survivor = survive(SimVfs::from_image(image, random.next()), case)?;
         let Survivor { prefix, .. } = survivor;
         self.shown.insert(hash, Shown { prefix, keyspaces: survivor.observed.keyspaces });
-        if !self.run.is_new(hash) {
+        if !self.run.seen.is_new(hash) {
             return Ok(());
         }
+        self.run.disks.is_new(hash);
         self.tally.images.fetch_add(1, Relaxed);
         if random.percent(25) {
             self.tally.in_recovery.fetch_add(1, Relaxed);
@@ -248,6 +248,7 @@ impl Crasher<'_> {
             history: self.world.history_of(&promise),
             promise,
             least,
+            disks: &self.run.disks,
         };
         let sim = SimVfs::after_kill(self.trace, point, random.next());
         let survivor = survive(sim, case).map_err(|e| format!("after a kill: {e}"))?;

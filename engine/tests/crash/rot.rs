@@ -38,7 +38,7 @@ pub struct Budget {
 pub fn run(budget: Budget) -> Result<(), Violation> {
     let first = FirstViolation::default();
     let (next, opened, refused) = (AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));
-    on_all_cores(|| {
+    on_all_cores(1, || {
         loop {
             let number = next.fetch_add(1, Relaxed);
             if number * COPIES >= budget.copies || first.is_set() {
@@ -86,9 +86,8 @@ fn one(
     let mut world = World::new(setup, seed);
     world.open()?;
     let operations = operations::draw(&mut random);
-    let compactions = [Operation::Compact, operations::compaction(&mut random)];
-    let compactions = &compactions[..random.below(3)];
-    operations.iter().chain(compactions).try_for_each(|operation| world.run(operation))?;
+    let ending = ending(&mut random);
+    operations.iter().chain(&ending).try_for_each(|operation| world.run(operation))?;
     if let Some(db) = world.db.take() {
         db.close().map_err(|e| e.to_string())?;
     }
@@ -127,6 +126,19 @@ fn one(
         }
     }
     Ok(())
+}
+
+/// What comes last: whole jobs of compaction, or one that is left half done with records dying in it.
+fn ending(random: &mut Random) -> Vec<Operation> {
+    if random.percent(50) {
+        let mut jobs = vec![Operation::Compact, operations::compaction(random)];
+        jobs.truncate(random.below(3));
+        return jobs;
+    }
+    // By then it is idle.
+    let mut ending = vec![Operation::Advance(1_500), Operation::Steps(1 + random.below(40))];
+    ending.extend((0..random.below(8)).map(|_| operations::commit(random, None, 5)));
+    ending
 }
 
 /// Opens a disk and reads all of it; the inner error is one of reading.

@@ -1,4 +1,4 @@
-//! Every combination of options that changes what is written: durability, tail, mapping, compression.
+//! Every combination of options that changes what is written: durability, tail, mapping, compression, images of the index.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -65,7 +65,13 @@ pub struct Setup {
     pub inline: bool,
     /// Kept for what frees space.
     pub reserve_bytes: u64,
+    /// Whether images of the index are written all the time, and opens begin with them; else there are none.
+    pub images: bool,
 }
+
+/// An image is written whenever the log has grown by so much.
+#[cfg(all(feature = "ordered", feature = "compaction"))]
+const IMAGE_LOG_BYTES_MIN: u64 = 2 << 10;
 
 impl Setup {
     /// The setup of trace `number`; the modes take turns, and so do the tails within a mode.
@@ -82,6 +88,7 @@ impl Setup {
             tiny_runs: (number / 24).is_multiple_of(2),
             inline: random.percent(30) && cfg!(feature = "compaction"),
             reserve_bytes: random.pick(&[0, 0, 8 << 10]),
+            images: random.percent(50),
         }
     }
 
@@ -98,9 +105,16 @@ impl Setup {
         if self.tiny_runs {
             builder = builder.tiny_runs();
         }
+        #[cfg(all(feature = "ordered", feature = "compaction"))]
+        {
+            builder = match self.images {
+                true => builder.image_log_bytes_min(IMAGE_LOG_BYTES_MIN),
+                false => builder.index_images(false),
+            };
+        }
         if cfg!(feature = "index") {
             // One is opened for each image, for a handful of keys: few shards are soon made.
-            builder = builder.index_shards(64);
+            builder = builder.few_index_shards();
         }
         if self.inline {
             builder = builder.async_compaction(false);
@@ -122,10 +136,11 @@ impl Setup {
 
 impl std::fmt::Display for Setup {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Setup { mode, tail, mapping, compression, tiny_runs, inline, reserve_bytes, .. } = self;
+        let Setup { mode, tail, mapping, compression, tiny_runs, images, .. } = self;
+        let Setup { inline, reserve_bytes, .. } = self;
         write!(
             f,
-            "mode={mode:?} tail={tail:?} mapping={mapping} compression={compression} tiny_runs={tiny_runs} \
+            "mode={mode:?} tail={tail:?} mapping={mapping} compression={compression} tiny_runs={tiny_runs} images={images} \
              inline={inline} reserve_bytes={reserve_bytes}"
         )
     }

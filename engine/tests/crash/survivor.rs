@@ -1,6 +1,7 @@
 //! Opens what a crash left, holds it against the ledger, and lives on from there.
 
-use std::sync::Arc;
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use cortenkv::vfs::SimVfs;
 use cortenkv::vfs::sim::{CrashVariant, DiskModel, Image};
@@ -12,6 +13,33 @@ use super::random::Random;
 use super::setup::Setup;
 use super::world::{Promise, check_keyspaces, compact_some};
 
+/// The distinct disks that were seen, by their hashes.
+#[derive(Debug)]
+pub struct Disks {
+    shards: Vec<Mutex<HashSet<u64>>>,
+}
+
+impl Default for Disks {
+    fn default() -> Self {
+        Disks { shards: (0..64).map(|_| Mutex::default()).collect() }
+    }
+}
+
+impl Disks {
+    /// True for a disk that was not seen before.
+    pub fn is_new(&self, hash: u64) -> bool {
+        let shard = &self.shards[hash as usize % self.shards.len()];
+        shard.lock().unwrap_or_else(PoisonError::into_inner).insert(hash)
+    }
+
+    pub fn count(&self) -> u64 {
+        let len = |shard: &Mutex<HashSet<u64>>| {
+            shard.lock().unwrap_or_else(PoisonError::into_inner).len() as u64
+        };
+        self.shards.iter().map(len).sum()
+    }
+}
+
 /// What must hold of a disk.
 #[derive(Debug, Clone, Copy)]
 pub struct Case<'a> {
@@ -20,6 +48,8 @@ pub struct Case<'a> {
     pub promise: Promise,
     /// At least so many commits must be there.
     pub least: Prefix,
+    /// Counts the disks that are opened behind the first one.
+    pub disks: &'a Disks,
 }
 
 /// A database that was opened after a crash and found in order.
@@ -34,7 +64,7 @@ pub struct Survivor {
 
 /// Opens what a crash left: it must open, and show a prefix of the commits that is long enough. I1, I2, I3, I6, I8
 pub fn survive(sim: SimVfs, case: Case<'_>) -> Result<Survivor, String> {
-    let Case { setup, history, promise, least } = case;
+    let Case { setup, history, promise, least, .. } = case;
     let sim = setup.on(sim);
     let clock = Arc::new(ManualClock::at_wall_ms(promise.now_ms));
     let opened = setup.open(Arc::new(sim.clone()), &clock);
@@ -49,13 +79,14 @@ pub fn survive(sim: SimVfs, case: Case<'_>) -> Result<Survivor, String> {
 /// A disk on which everything is known.
 pub fn survive_exactly(
     image: Image,
-    setup: Setup,
-    now_ms: u64,
+    case: Case<'_>,
     wanted: &Observed,
     seed: u64,
 ) -> Result<Db, String> {
+    let Case { setup, promise, .. } = case;
+    case.disks.is_new(image.hash());
     let sim = setup.on(SimVfs::from_image(image, seed));
-    let clock = Arc::new(ManualClock::at_wall_ms(now_ms));
+    let clock = Arc::new(ManualClock::at_wall_ms(promise.now_ms));
     let db = setup.open(Arc::new(sim), &clock).map_err(|e| format!("it does not open: {e}"))?;
     let found = observe(&db)?;
     match found.difference(wanted) {
@@ -79,8 +110,7 @@ impl Survivor {
     /// S3: the power goes after the reads; what was read must still be there.
     pub fn survives_power_cut(&self, case: Case<'_>, random: &mut Random) -> Result<(), String> {
         let image = self.cut(self.read_at, random);
-        let checked =
-            survive_exactly(image, case.setup, case.promise.now_ms, &self.observed, random.next());
+        let checked = survive_exactly(image, case, &self.observed, random.next());
         checked.map(|_| ()).map_err(|e| format!("after kill, open, read, power cut: {e}"))
     }
 
@@ -105,8 +135,7 @@ impl Survivor {
             return Err(describe(format!("slot {slot} shows something else before it")));
         }
         let image = self.cut(self.sim.point(), random);
-        let now_ms = case.promise.now_ms;
-        let db = survive_exactly(image, case.setup, now_ms, &wanted, random.next());
+        let db = survive_exactly(image, case, &wanted, random.next());
         let db = db.map_err(describe)?;
         let seq = db.put(b"k1", b"once more").map_err(|e| describe(e.to_string()))?;
         if seq <= seq_max {
@@ -166,7 +195,9 @@ impl Survivor {
         random: &mut Random,
     ) -> Result<(), String> {
         let point = begin + random.below(self.read_at - begin + 1);
-        let sim = SimVfs::from_image(self.cut(point, random), random.next());
+        let image = self.cut(point, random);
+        case.disks.is_new(image.hash());
+        let sim = SimVfs::from_image(image, random.next());
         let describe = |e| format!("after a power cut in recovery at {point}: {e}");
         let survivor = survive(sim, case).map_err(describe)?;
         if depth > 1 {
@@ -179,6 +210,6 @@ impl Survivor {
     pub fn cut(&self, point: usize, random: &mut Random) -> Image {
         let model = random.pick(&DiskModel::ALL);
         let variant = random.pick(&CrashVariant::STANDARD);
-        self.sim.trace().crash_image(model, point, variant, random.next())
+        self.sim.crash_image(model, point, variant, random.next())
     }
 }

@@ -8,7 +8,9 @@
 //! 4. A segment that recovery built is intact at least to the end that its header states, else it is damaged.
 //! 5. A retired segment is there and empty, whatever its file says: the walk goes through it, to the predecessor that it had,
 //!    and everything up to its last commit was durable.
-//! 6. If the log ends below K, something that was on the disk is gone: that is damage, and no crash explains it.
+//! 6. A segment that the owner knows was durable up to its last commit, whether its file is there or not; that counts like that
+//!    of a retired one.
+//! 7. If the log ends below K, something that was on the disk is gone: that is damage, and no crash explains it.
 #![cfg_attr(
     not(test),
     deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)
@@ -18,6 +20,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::scan::Scan;
 use crate::bugs::{Bug, planted};
+use crate::known::KnownSegment;
 use crate::retire::RetiredSegment;
 use crate::segment::Position;
 
@@ -54,7 +57,11 @@ pub(crate) enum Gap {
 pub(crate) type Retired = BTreeMap<u64, RetiredSegment>;
 
 /// Chooses the log; the second part says where it falls short of what was durable.
-pub(crate) fn choose(scans: &BTreeMap<u64, Scan>, retired: &Retired) -> (Chain, Option<Gap>) {
+pub(crate) fn choose(
+    scans: &BTreeMap<u64, Scan>,
+    retired: &Retired,
+    known: &[KnownSegment],
+) -> (Chain, Option<Gap>) {
     let retired_seqs = retired.values().map(|retired| retired.last_seq);
     let seqs = scans.values().map(|scan| scan.seq_max).chain(retired_seqs);
     let retired_oldest = retired.values().map(|retired| retired.oldest);
@@ -79,7 +86,9 @@ pub(crate) fn choose(scans: &BTreeMap<u64, Scan>, retired: &Retired) -> (Chain, 
     chain.last_seq = newest.map(|scan| scan.last_seq).or(retired_seq).unwrap_or(0);
     // One that the log goes around was set aside by a salvage, which does not ask for what came after it.
     let counts = |id: &u64| *id > newest_id || chain.segments.iter().any(|(known, _)| known == id);
-    let proven = retired.values().filter(|retired| counts(&retired.id)).map(|r| r.last_seq);
+    let known = known.iter().filter(|known| known.is_possible()).map(|k| (k.id, k.last_seq));
+    let told = retired.values().map(|retired| (retired.id, retired.last_seq)).chain(known);
+    let proven = told.filter(|(id, _)| counts(id)).map(|(_, last_seq)| last_seq);
     chain.durable = scans.values().map(|scan| scan.durable).chain(proven).max().unwrap_or(0);
     let cut = scans.iter().find_map(|(&id, scan)| {
         let end = scan.end.map_or(0, |end| end.stored);
@@ -184,18 +193,18 @@ mod tests {
     #[test]
     fn an_intact_chain_is_the_log() {
         let scans = BTreeMap::from([(1, segment(0, 0, 100, 5)), (2, segment(1, 100, 80, 9))]);
-        let (chain, gap) = choose(&scans, &Retired::new());
+        let (chain, gap) = choose(&scans, &Retired::new(), &[]);
         assert_eq!((ids(&chain), chain.last_seq, gap), (vec![1, 2], 9, None));
     }
 
     #[test]
     fn a_segment_behind_a_torn_predecessor_is_not_entered() {
         let mut scans = BTreeMap::from([(1, segment(0, 0, 60, 3)), (2, segment(1, 100, 80, 9))]);
-        let (chain, gap) = choose(&scans, &Retired::new());
+        let (chain, gap) = choose(&scans, &Retired::new(), &[]);
         assert_eq!((ids(&chain), chain.last_seq, chain.seq_max, gap), (vec![1], 3, 9, None));
         // The same with a proof that commit 4 was durable is damage.
         scans.get_mut(&2).unwrap().durable = 4;
-        let (_, gap) = choose(&scans, &Retired::new());
+        let (_, gap) = choose(&scans, &Retired::new(), &[]);
         assert_eq!(gap, Some(Gap::In { id: 1, offset: 60 }));
     }
 
@@ -207,7 +216,7 @@ mod tests {
             (2, segment(1, 100, 80, 9)),
             (3, segment(1, 40, 90, 9)),
         ]);
-        let (chain, gap) = choose(&scans, &Retired::new());
+        let (chain, gap) = choose(&scans, &Retired::new(), &[]);
         assert_eq!((ids(&chain), gap), (vec![1, 3], None));
         assert_eq!(chain.segments[0].1.stored, 40);
     }
@@ -217,25 +226,25 @@ mod tests {
         let mut scans = BTreeMap::from([(2, segment(1, 100, 80, 5)), (4, segment(3, 100, 80, 9))]);
         scans.get_mut(&2).unwrap().oldest = 2;
         scans.get_mut(&4).unwrap().durable = 7;
-        let (chain, gap) = choose(&scans, &Retired::new());
+        let (chain, gap) = choose(&scans, &Retired::new(), &[]);
         assert_eq!((ids(&chain), gap), (vec![2], Some(Gap::Missing { id: 3 })));
         let purged = BTreeMap::from([(2, {
             let mut scan = segment(1, 100, 80, 5);
             scan.oldest = 2;
             scan
         })]);
-        assert_eq!(choose(&purged, &Retired::new()).1, None);
+        assert_eq!(choose(&purged, &Retired::new(), &[]).1, None);
     }
 
     #[test]
     fn a_lost_successor_of_a_sealed_segment_is_damage() {
         let mut sealed = segment(0, 0, 100, 5);
         sealed.next = Some(2);
-        let (_, gap) = choose(&BTreeMap::from([(1, sealed.clone())]), &Retired::new());
+        let (_, gap) = choose(&BTreeMap::from([(1, sealed.clone())]), &Retired::new(), &[]);
         assert_eq!(gap, Some(Gap::Missing { id: 2 }));
         // It was made ready and never begun: the rotation did not reach the disk.
         let ready = Scan { end: Some(Position { stored: 4096, logical: 4096 }), ..Scan::default() };
-        let (chain, gap) = choose(&BTreeMap::from([(1, sealed), (2, ready)]), &Retired::new());
+        let (chain, gap) = choose(&BTreeMap::from([(1, sealed), (2, ready)]), &Retired::new(), &[]);
         assert_eq!((ids(&chain), gap), (vec![1], None));
     }
 
@@ -257,17 +266,17 @@ mod tests {
     fn the_log_goes_through_a_retired_segment_and_may_end_with_one() {
         let mut scans = BTreeMap::from([(1, segment(0, 0, 100, 5)), (4, segment(3, 80, 90, 9))]);
         let gone = Retired::from([retired(3, 1, 80, 7)]);
-        let (chain, gap) = choose(&scans, &gone);
+        let (chain, gap) = choose(&scans, &gone, &[]);
         assert_eq!((ids(&chain), chain.last_seq, chain.durable, gap), (vec![1, 3, 4], 9, 7, None));
         // Nothing of its successor reached the disk but its name: no number up to its last commit is free.
         scans.insert(4, Scan::default());
-        let (chain, gap) = choose(&scans, &gone);
+        let (chain, gap) = choose(&scans, &gone, &[]);
         assert_eq!((ids(&chain), chain.last_seq, chain.seq_max, gap), (vec![1, 3], 7, 7, None));
         scans.remove(&4);
-        assert_eq!(choose(&scans, &gone).1, Some(Gap::Behind { id: 3 }));
+        assert_eq!(choose(&scans, &gone, &[]).1, Some(Gap::Behind { id: 3 }));
         // What stood before it was durable.
         scans.insert(1, segment(0, 0, 60, 3));
-        let (chain, gap) = choose(&scans, &gone);
+        let (chain, gap) = choose(&scans, &gone, &[]);
         assert_eq!((ids(&chain), gap), (vec![1], Some(Gap::In { id: 1, offset: 60 })));
     }
 
@@ -276,15 +285,35 @@ mod tests {
         // Segment 1 was purged, and only the note of it in segment 2 was durable.
         let scans = BTreeMap::from([(3, Scan::default())]);
         let (id, mut gone) = retired(2, 1, 80, 7);
-        assert_eq!(choose(&scans, &Retired::from([(id, gone)])).1, Some(Gap::Missing { id: 1 }));
+        assert_eq!(
+            choose(&scans, &Retired::from([(id, gone)]), &[]).1,
+            Some(Gap::Missing { id: 1 })
+        );
         gone.oldest = 2;
-        let (chain, gap) = choose(&scans, &Retired::from([(id, gone)]));
+        let (chain, gap) = choose(&scans, &Retired::from([(id, gone)]), &[]);
         assert_eq!((ids(&chain), gap), (vec![2], None));
+    }
+
+    #[test]
+    fn what_the_owner_knows_was_durable_unless_the_log_goes_around_it() {
+        let mut known = KnownSegment::from_bytes(&[0; KnownSegment::BYTES]);
+        (known.id, known.last_seq, known.oldest) = (2, 9, 1);
+        (known.end_stored, known.end_logical) = (4_200, 4_200);
+        // Its first frame is damaged, or its file is not there.
+        let mut scans = BTreeMap::from([(1, segment(0, 0, 100, 5)), (2, Scan::default())]);
+        assert_eq!(choose(&scans, &Retired::new(), &[]).1, None);
+        let gap = Some(Gap::In { id: 1, offset: 100 });
+        assert_eq!(choose(&scans, &Retired::new(), &[known]).1, gap);
+        scans.remove(&2);
+        assert_eq!(choose(&scans, &Retired::new(), &[known]).1, gap);
+        // An opening that did not know it has copied it.
+        scans.insert(3, segment(1, 100, 90, 8));
+        assert_eq!(choose(&scans, &Retired::new(), &[known]).1, None);
     }
 
     #[test]
     fn a_loop_in_the_chain_ends() {
         let scans = BTreeMap::from([(2, segment(2, 10, 100, 5)), (3, segment(2, 10, 100, 5))]);
-        assert!(choose(&scans, &Retired::new()).0.segments.is_empty());
+        assert!(choose(&scans, &Retired::new(), &[]).0.segments.is_empty());
     }
 }

@@ -1,7 +1,8 @@
 //! Segments that the owner knows are not scanned: their first frame, and the place where they were left, say enough.
 //!
 //! # Failure
-//! What does not look as the owner says is scanned like any other.
+//! What does not look as the owner says is scanned like any other. It was durable up to there all the same, so `chain` takes
+//! what the scan misses of it for damage.
 #![cfg_attr(
     not(test),
     deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)

@@ -12,6 +12,21 @@ use crate::segment::record_ref;
 /// Bytes that are looked at together: those of a segment that is not mapped are read in such pieces.
 const WINDOW_BYTES: u32 = 512 << 10;
 
+impl Position {
+    /// What a reader keeps to go on here.
+    pub(crate) fn cursor(self) -> u64 {
+        u64::from(self.logical) << 32 | u64::from(self.stored)
+    }
+
+    /// The place of a cursor; 0 is the first frame.
+    pub(crate) fn from_cursor(cursor: u64) -> Self {
+        match cursor {
+            0 => Position { stored: HEADER_BYTES, logical: HEADER_BYTES },
+            _ => Position { stored: cursor as u32, logical: (cursor >> 32) as u32 },
+        }
+    }
+}
+
 impl Segment {
     /// Calls `f` with every frame from `from` on below the published end and its place, until it breaks off; the place of
     /// the frame at which it did, or the end.
@@ -74,10 +89,7 @@ impl Segment {
         bytes_max: u64,
         f: &mut dyn FnMut(RecordRef<'_>) -> ControlFlow<()>,
     ) -> Result<Option<u64>> {
-        let from = match cursor {
-            0 => Position { stored: HEADER_BYTES, logical: HEADER_BYTES },
-            _ => Position { stored: cursor as u32, logical: (cursor >> 32) as u32 },
-        };
+        let from = Position::from_cursor(cursor);
         let (mut is_full, mut is_over) = (false, false);
         let at = self.for_each_frame_from(from, &mut |at, frame, _| {
             is_full = at.stored > from.stored && u64::from(at.stored - from.stored) >= bytes_max;
@@ -88,8 +100,7 @@ impl Segment {
             is_over |= flow.is_break();
             Ok(flow)
         })?;
-        let next = u64::from(at.logical) << 32 | u64::from(at.stored);
-        Ok((is_full && !is_over).then_some(next))
+        Ok((is_full && !is_over).then(|| at.cursor()))
     }
 
     /// The frame at the start of `bytes`, which stand at a stored offset.

@@ -16,6 +16,7 @@
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap, mmap_anonymous, munmap};
 
@@ -24,6 +25,9 @@ use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap, mmap_anonymous, mun
 pub(crate) struct Region {
     base: *mut u8,
     len: usize,
+    /// Memory of the allocator, not of the kernel.
+    #[cfg(feature = "test-util")]
+    allocated: bool,
 }
 
 // SAFETY: the region is memory, not tied to a thread; who may touch which bytes when is the contract of the methods.
@@ -45,7 +49,29 @@ impl Region {
                 MapFlags::PRIVATE | MapFlags::NORESERVE,
             )?
         };
-        Ok(Region { base: base.cast(), len })
+        Ok(Region::mapped(base, len))
+    }
+
+    /// The same from the allocator: what the simulator maps is small and short-lived, and two system calls with the page faults
+    /// of fresh memory cost it more than everything that is done with the mapping.
+    #[cfg(feature = "test-util")]
+    pub(crate) fn allocated(len: u64) -> io::Result<Region> {
+        let layout = allocated_layout(checked_len(len)?);
+        // SAFETY: the layout is not empty, `checked_len` has seen to it.
+        let base = unsafe { std::alloc::alloc_zeroed(layout) };
+        if base.is_null() {
+            std::alloc::handle_alloc_error(layout);
+        }
+        Ok(Region { base, len: layout.size(), allocated: true })
+    }
+
+    fn mapped(base: *mut std::ffi::c_void, len: usize) -> Region {
+        Region {
+            base: base.cast(),
+            len,
+            #[cfg(feature = "test-util")]
+            allocated: false,
+        }
     }
 
     /// A shared mapping of the start of a file, longer than the file where `len` says so.
@@ -55,7 +81,7 @@ impl Region {
         // SAFETY: a fresh mapping at an address chosen by the kernel aliases no Rust object. Other processes cannot
         // change the file while the directory lock is held, and this one stores through one `Region` only.
         let base = unsafe { mmap(std::ptr::null_mut(), len, prot, MapFlags::SHARED, fd, 0)? };
-        let region = Region { base: base.cast(), len };
+        let region = Region::mapped(base, len);
         // SAFETY: the range is exactly the mapping just made. DONTFORK: a child must not store into the log.
         unsafe { madvise(region.base.cast(), region.len, Advice::LinuxDontFork)? };
         Ok(region)
@@ -123,7 +149,7 @@ impl Region {
     fn word(&self, offset: u64) -> &AtomicU64 {
         assert!(offset.is_multiple_of(8), "head words are aligned to 8 bytes, not at {offset}");
         let start = self.check(offset, 8);
-        // SAFETY: 8 bytes inside the mapping, aligned (the mapping starts on a page), and every access to a head word
+        // SAFETY: 8 bytes inside the mapping, aligned (the mapping starts on a page, allocated memory at a word), and every access to a head word
         // before it is published goes through this atomic.
         unsafe { AtomicU64::from_ptr(self.base.add(start).cast()) }
     }
@@ -141,10 +167,23 @@ impl Region {
 
 impl Drop for Region {
     fn drop(&mut self) {
+        #[cfg(feature = "test-util")]
+        if self.allocated {
+            // SAFETY: `allocated` made it with this layout, and no slice outlives `self`.
+            unsafe { std::alloc::dealloc(self.base, allocated_layout(self.len)) };
+            return;
+        }
         // SAFETY: base and len are exactly what mmap returned, and no slice outlives `self`.
         let unmapped = unsafe { munmap(self.base.cast(), self.len) };
         debug_assert!(unmapped.is_ok(), "munmap of a region failed");
     }
+}
+
+/// What [`Region::allocated`] asks for: aligned for head words.
+#[cfg(feature = "test-util")]
+fn allocated_layout(len: usize) -> std::alloc::Layout {
+    std::alloc::Layout::from_size_align(len, align_of::<AtomicU64>())
+        .expect("it was checked before")
 }
 
 fn checked_len(len: u64) -> io::Result<usize> {
@@ -156,11 +195,25 @@ fn checked_len(len: u64) -> io::Result<usize> {
 /// Tells a process that it is a forked child of the one that made the sentinel.
 ///
 /// The kernel wipes the page in a child (MADV_WIPEONFORK), so a look costs one load and no system call.
-#[derive(Debug)]
-pub(crate) struct ForkSentinel(Option<Region>);
+/// All logs of a process share one page.
+#[derive(Debug, Clone)]
+pub(crate) struct ForkSentinel(Option<Arc<Region>>);
+
+/// The page of this process, once it has opened a log; after a fork, that of its parent.
+static SENTINEL: Mutex<Option<ForkSentinel>> = Mutex::new(None);
 
 impl ForkSentinel {
-    pub(crate) fn new() -> io::Result<Self> {
+    /// The sentinel of this process, which is made when there is none that was not forked.
+    pub(crate) fn of_process() -> io::Result<Self> {
+        // Whoever held the lock at a fork holds it for ever in the child, so nobody waits for it.
+        let Ok(mut shared) = SENTINEL.try_lock() else { return ForkSentinel::new() };
+        match shared.as_ref().filter(|sentinel| !sentinel.is_forked()) {
+            Some(sentinel) => Ok(sentinel.clone()),
+            None => Ok(shared.insert(ForkSentinel::new()?).clone()),
+        }
+    }
+
+    fn new() -> io::Result<Self> {
         let region = Region::anonymous(rustix::param::page_size() as u64)?;
         // SAFETY: the range is exactly the fresh anonymous mapping; the advice changes what a child sees, nothing here.
         let wiped = unsafe { madvise(region.base.cast(), region.len, Advice::LinuxWipeOnFork) };
@@ -169,7 +222,7 @@ impl ForkSentinel {
             return Ok(ForkSentinel(None));
         }
         region.publish(0, 1);
-        Ok(ForkSentinel(Some(region)))
+        Ok(ForkSentinel(Some(Arc::new(region))))
     }
 
     pub(crate) fn is_forked(&self) -> bool {

@@ -31,7 +31,7 @@
 //! # Layout
 //! Live side: `state` (names, contents, log), `file` (handles and mappings). Log: `trace`. Disk side: `cursor` walks the
 //! log and keeps `names` and one `disk` file each; `crash` chooses what survives and documents the rules, `stage`
-//! builds the bytes, `image` is the result and can rot. `content` and `random` serve both.
+//! builds the bytes, `image` is the result and can rot. `name`, `content` and `random` serve all.
 //!
 //! # What it does not simulate
 //! Links and other special files; permissions; access through a mapping of what lies beyond the end of the file
@@ -49,6 +49,7 @@ mod cursor;
 mod disk;
 mod file;
 mod image;
+mod name;
 mod names;
 mod random;
 mod stage;
@@ -67,7 +68,7 @@ pub use trace::{Data, FileNumber, Op, Trace};
 
 pub(super) use file::SimFile;
 use file::{SimLock, SimMap, race_window};
-use image::{normalize, parent};
+use name::{is_in, normalize};
 use names::{Change, Node};
 use state::{Shared, State};
 
@@ -144,6 +145,21 @@ impl SimVfs {
         self.shared.state().trace.clone()
     }
 
+    /// One disk that a power cut at a point of the log so far may leave; as [`Trace::crash_image`], without a copy of the
+    /// log.
+    ///
+    /// # Panics
+    /// When the point is greater than [`SimVfs::point`].
+    pub fn crash_image(
+        &self,
+        model: DiskModel,
+        point: usize,
+        variant: CrashVariant,
+        seed: u64,
+    ) -> Image {
+        self.shared.state().trace.crash_image(model, point, variant, seed)
+    }
+
     /// What live code sees now.
     pub fn image(&self) -> Image {
         let state = self.shared.state();
@@ -151,10 +167,10 @@ impl SimVfs {
         for (path, node) in &state.names {
             match node {
                 Node::Dir => {
-                    image.dirs.insert(Arc::clone(path));
+                    image.dirs.insert(path.clone());
                 }
                 Node::File(file) => {
-                    image.files.insert(Arc::clone(path), Arc::clone(state.content(*file)));
+                    image.files.insert(path.clone(), Arc::clone(state.content(*file)));
                 }
             }
         }
@@ -191,12 +207,12 @@ impl Vfs for SimVfs {
             match state.node(dir) {
                 Some(Node::Dir) => break,
                 Some(Node::File(_)) => return Err(io::ErrorKind::NotADirectory.into()),
-                None => missing.push(Arc::from(dir)),
+                None => missing.push(normalize(dir)),
             }
         }
         for path in missing.into_iter().rev() {
-            state.change(&Change::Add(Arc::clone(&path), Node::Dir));
-            state.trace.push(Op::CreateDir { path });
+            state.change(&Change::Add(path.clone(), Node::Dir));
+            state.trace.push(Op::CreateDir { path: path.shared() });
         }
         Ok(())
     }
@@ -218,7 +234,7 @@ impl Vfs for SimVfs {
             Some(Node::File(_)) => return Err(io::ErrorKind::NotADirectory.into()),
             None => return Err(io::ErrorKind::NotFound.into()),
         }
-        let inside = state.names.iter().filter(|(path, _)| parent(path) == &*dir);
+        let inside = state.names.iter().filter(|(path, _)| is_in(path, &dir));
         let entries = inside.filter_map(|(path, node)| {
             let name = path.file_name()?.to_str()?.to_owned();
             Some(match node {
@@ -264,8 +280,8 @@ impl Vfs for SimVfs {
             (Some(Node::File(_)), _) => state.check_parent(&to)?,
         }
         if from != to {
-            state.change(&Change::Rename(Arc::clone(&from), Arc::clone(&to)));
-            state.trace.push(Op::Rename { from, to });
+            state.change(&Change::Rename(from.clone(), to.clone()));
+            state.trace.push(Op::Rename { from: from.shared(), to: to.shared() });
         }
         Ok(())
     }
@@ -277,8 +293,8 @@ impl Vfs for SimVfs {
             None => Err(io::ErrorKind::NotFound.into()),
             Some(Node::Dir) => Err(io::ErrorKind::IsADirectory.into()),
             Some(Node::File(_)) => {
-                state.change(&Change::Remove(Arc::clone(&path)));
-                state.trace.push(Op::Remove { path });
+                state.change(&Change::Remove(path.clone()));
+                state.trace.push(Op::Remove { path: path.shared() });
                 Ok(())
             }
         }
@@ -289,14 +305,14 @@ impl Vfs for SimVfs {
         let begin = {
             let mut state = self.shared.state();
             match state.node(&dir) {
-                Some(Node::Dir) => state.trace.push(Op::SyncDirBegin { dir: Arc::clone(&dir) }),
+                Some(Node::Dir) => state.trace.push(Op::SyncDirBegin { dir: dir.shared() }),
                 Some(Node::File(_)) => return Err(io::ErrorKind::NotADirectory.into()),
                 None => return Err(io::ErrorKind::NotFound.into()),
             }
         };
         race_window();
         // DURABILITY: the names in the directory that were changed before `begin`.
-        self.shared.state().trace.push(Op::SyncDirEnd { dir, begin, ok: true });
+        self.shared.state().trace.push(Op::SyncDirEnd { dir: dir.shared(), begin, ok: true });
         Ok(())
     }
 

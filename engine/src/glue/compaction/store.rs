@@ -143,11 +143,9 @@ impl Store {
         let in_log = wal.segments();
         let in_log: Vec<u64> =
             in_log.iter().map(|segment| segment.id).filter(|id| victims.contains(id)).collect();
-        let retired = wal.retire(&in_log);
         let compacted: Vec<u64> =
             victims.iter().filter(|id| **id >= COMPACTED_ID_MIN).copied().collect();
-        let removed = wal.remove_compacted(&compacted);
-        Ok(retired.and(removed)?)
+        core.holds.remove(wal, &self.manifest, &in_log, &compacted)
     }
 
     /// Keeps the reserve as large as it should be.

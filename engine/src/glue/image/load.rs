@@ -48,7 +48,7 @@ pub(super) struct Slot {
 
 /// An image whose entries were taken.
 pub(crate) struct Loaded {
-    pub(super) point: BucketPoint,
+    pub(super) point: Option<BucketPoint>,
     pub(super) slots: Vec<Slot>,
     pub(super) counts: Vec<SegmentCounts>,
     /// Records that `counts` has as live, and that no entry points at any more.
@@ -164,7 +164,7 @@ impl Image {
         let counts = image.meta.counts.iter().filter(|counts| ends.contains_key(&counts.id));
         let counts: Vec<SegmentCounts> = counts.cloned().collect();
         let covered = ends.into_keys().collect();
-        let loaded = Loaded { point, slots, counts, lost, covered, image };
+        let loaded = Loaded { point: Some(point), slots, counts, lost, covered, image };
         loaded.adds_up().then_some(loaded)
     }
 

@@ -83,7 +83,7 @@ impl Loaded {
         options: &IndexOptions,
         runs: RunFiles,
     ) -> Index {
-        let point = std::mem::take(&mut self.point);
+        let point = self.point.take().expect("the index is made once");
         Index { hash_seed, point, order: KeyOrder::new(options, runs) }
     }
 }

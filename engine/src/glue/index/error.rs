@@ -1,4 +1,4 @@
-//! Errors of the index in our words.
+//! Errors of the index in the words of the engine.
 
 use crate::error::{Error, ErrorKind};
 

@@ -2,7 +2,8 @@
 
 use cortenkv_wal::{Condition, Conditional};
 
-use super::{DurableLog, WalTicket, install_once, with_encoded};
+use super::encode::{install_once, with_encoded};
+use super::{DurableLog, WalTicket};
 use crate::error::Result;
 use crate::install::Installing;
 use crate::log::{Attempt, Mark};

@@ -199,7 +199,7 @@ pub(super) fn image(cursor: &Cursor<'_>, variant: CrashVariant, seed: u64) -> Im
     let mut image = Image::default();
     for (path, node) in names.iter().filter(|(path, _)| is_reachable(&names, path)) {
         let Node::File(number) = *node else {
-            image.dirs.insert(Arc::clone(path));
+            image.dirs.insert(path.clone());
             continue;
         };
         let file = &cursor.files[number];
@@ -209,7 +209,7 @@ pub(super) fn image(cursor: &Cursor<'_>, variant: CrashVariant, seed: u64) -> Im
             let whole = variant == CrashVariant::GarbageSector;
             spoil(Arc::make_mut(&mut content), file, at, whole, &mut random);
         }
-        image.files.insert(Arc::clone(path), content);
+        image.files.insert(path.clone(), content);
     }
     image
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::crash::{self, CrashVariant, DiskModel};
 use super::disk::DiskFile;
 use super::image::Image;
+use super::name::Name;
 use super::names::{Change, DiskNames, Names, Node};
 use super::trace::{FileNumber, Op, Trace};
 
@@ -73,15 +74,15 @@ impl<'t> Cursor<'t> {
                     "files are numbered in order of creation"
                 );
                 self.files.push(DiskFile::created(at));
-                self.names.push(at, Change::Add(Arc::clone(path), Node::File(*file)));
+                self.names.push(at, Change::Add(Name::of(path), Node::File(*file)));
             }
             Op::CreateDir { path } => {
-                self.names.push(at, Change::Add(Arc::clone(path), Node::Dir));
+                self.names.push(at, Change::Add(Name::of(path), Node::Dir));
             }
             Op::Rename { from, to } => {
-                self.names.push(at, Change::Rename(Arc::clone(from), Arc::clone(to)));
+                self.names.push(at, Change::Rename(Name::of(from), Name::of(to)));
             }
-            Op::Remove { path } => self.names.push(at, Change::Remove(Arc::clone(path))),
+            Op::Remove { path } => self.names.push(at, Change::Remove(Name::of(path))),
             Op::SyncDirEnd { dir, begin, ok: true } => match self.model {
                 DiskModel::Posix => self.names.commit_dir(dir, *begin),
                 DiskModel::Ext4 | DiskModel::Xfs => self.commit_journal(*begin),
@@ -128,8 +129,8 @@ impl<'t> Cursor<'t> {
 
 /// The files of an image in the order of their paths: a file's number is its place.
 pub(super) fn number_files(image: &Image) -> (Names, Vec<Arc<super::content::Content>>) {
-    let dirs = image.dirs.iter().map(|dir| (Arc::clone(dir), Node::Dir));
+    let dirs = image.dirs.iter().map(|dir| (dir.clone(), Node::Dir));
     let files = image.files.keys().enumerate();
-    let files = files.map(|(number, path)| (Arc::clone(path), Node::File(number)));
+    let files = files.map(|(number, path)| (path.clone(), Node::File(number)));
     (dirs.chain(files).collect(), image.files.values().cloned().collect())
 }

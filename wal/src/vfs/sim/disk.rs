@@ -137,22 +137,26 @@ impl DiskFile {
         if covered == 0 && lengths == 0 {
             return;
         }
-        // A sector is written whole: it takes with it what a failed sync had left behind in the same sector.
-        let dirty: BTreeSet<u64> = self.pieces[..covered]
-            .iter()
-            .filter(|piece| !piece.lost)
-            .map(|piece| piece.offset / SECTOR_BYTES)
-            .collect();
         let len = self.lengths[..lengths].last().map_or(self.durable.len(), |change| change.len);
         self.lengths.drain(..lengths);
         let content = Arc::make_mut(&mut self.durable);
-        self.pieces.retain(|piece| {
-            let written = piece.at < begin && dirty.contains(&(piece.offset / SECTOR_BYTES));
-            if written {
-                piece.apply(content, trace);
-            }
-            !written
-        });
+        if self.pieces[..covered].iter().any(|piece| piece.lost) {
+            // A sector is written whole: it takes with it what a failed sync had left behind in the same sector.
+            let dirty: BTreeSet<u64> = self.pieces[..covered]
+                .iter()
+                .filter(|piece| !piece.lost)
+                .map(|piece| piece.offset / SECTOR_BYTES)
+                .collect();
+            self.pieces.retain(|piece| {
+                let written = piece.at < begin && dirty.contains(&(piece.offset / SECTOR_BYTES));
+                if written {
+                    piece.apply(content, trace);
+                }
+                !written
+            });
+        } else {
+            self.pieces.drain(..covered).for_each(|piece| piece.apply(content, trace));
+        }
         content.set_len(len);
     }
 

@@ -143,7 +143,7 @@ impl MapCell {
 
     fn live(&self) -> &Region {
         self.live.get_or_init(|| {
-            let region = Region::anonymous(self.span).expect("memory for a simulated mapping");
+            let region = Region::allocated(self.span).expect("memory for a simulated mapping");
             let stored = self.frozen.stored();
             region.store(0, &stored[..stored.len().min(self.span as usize)]);
             region

@@ -5,19 +5,20 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Component, Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use super::SECTOR_BYTES;
 use super::content::{Content, hash_bytes};
+use super::name::{Name, normalize, parent};
 use super::random::fold;
 
 /// A disk as a fresh boot finds it. Paths are relative to the root of the simulated file system; a leading `/` or
 /// `./` in an argument is ignored.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Image {
-    pub(super) files: BTreeMap<Arc<Path>, Arc<Content>>,
-    pub(super) dirs: BTreeSet<Arc<Path>>,
+    pub(super) files: BTreeMap<Name, Arc<Content>>,
+    pub(super) dirs: BTreeSet<Name>,
 }
 
 impl Image {
@@ -37,7 +38,7 @@ impl Image {
     pub fn insert_dir(&mut self, dir: impl AsRef<Path>) {
         let dir = normalize(dir.as_ref());
         for dir in dir.ancestors().filter(|dir| !dir.as_os_str().is_empty()) {
-            self.dirs.insert(dir.into());
+            self.dirs.insert(normalize(dir));
         }
     }
 
@@ -48,12 +49,12 @@ impl Image {
 
     /// The paths of the files, in order.
     pub fn paths(&self) -> impl Iterator<Item = &Path> {
-        self.files.keys().map(AsRef::as_ref)
+        self.files.keys().map(|name| &**name)
     }
 
     /// The directories, in order, without the root.
     pub fn dirs(&self) -> impl Iterator<Item = &Path> {
-        self.dirs.iter().map(AsRef::as_ref)
+        self.dirs.iter().map(|name| &**name)
     }
 
     /// The bytes of a file.
@@ -146,26 +147,6 @@ impl Image {
         Arc::make_mut(content).write(offset, &bytes);
         true
     }
-}
-
-/// The one spelling of a path: relative to the root, without `.` and `..`. The root itself is the empty path.
-pub(super) fn normalize(path: &Path) -> Arc<Path> {
-    let mut normal = PathBuf::new();
-    for component in path.components() {
-        match component {
-            Component::Normal(name) => normal.push(name),
-            Component::ParentDir => {
-                normal.pop();
-            }
-            Component::CurDir | Component::RootDir | Component::Prefix(_) => {}
-        }
-    }
-    normal.into()
-}
-
-/// The directory that holds a normalized path; the root for the root.
-pub(super) fn parent(path: &Path) -> &Path {
-    path.parent().unwrap_or(Path::new(""))
 }
 
 #[cfg(test)]

@@ -6,9 +6,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use std::sync::Arc;
 
-use super::image::parent;
+use super::name::{Name, is_in, parent};
 use super::trace::FileNumber;
 
 /// What a name stands for.
@@ -19,14 +18,14 @@ pub(super) enum Node {
 }
 
 /// All names; the root, the empty path, is not among them.
-pub(super) type Names = BTreeMap<Arc<Path>, Node>;
+pub(super) type Names = BTreeMap<Name, Node>;
 
 /// A change of names.
 #[derive(Debug, Clone)]
 pub(super) enum Change {
-    Add(Arc<Path>, Node),
-    Rename(Arc<Path>, Arc<Path>),
-    Remove(Arc<Path>),
+    Add(Name, Node),
+    Rename(Name, Name),
+    Remove(Name),
 }
 
 /// The names of the simulated disk.
@@ -41,11 +40,11 @@ impl Change {
     pub(super) fn apply(&self, names: &mut Names) {
         match self {
             Change::Add(path, node) => {
-                names.insert(Arc::clone(path), *node);
+                names.insert(path.clone(), *node);
             }
             Change::Rename(from, to) => {
                 if let Some(node) = names.remove(from) {
-                    names.insert(Arc::clone(to), node);
+                    names.insert(to.clone(), node);
                 }
             }
             Change::Remove(path) => {
@@ -55,7 +54,7 @@ impl Change {
     }
 
     /// The names that it changes.
-    fn paths(&self) -> impl Iterator<Item = &Arc<Path>> {
+    fn paths(&self) -> impl Iterator<Item = &Name> {
         let (first, second) = match self {
             Change::Add(path, _) | Change::Remove(path) => (path, None),
             Change::Rename(from, to) => (from, Some(to)),
@@ -88,10 +87,10 @@ impl DiskNames {
 
     /// Every change of names in one directory before an operation is durable, with what those depend on.
     pub(super) fn commit_dir(&mut self, dir: &Path, before: usize) {
-        let mut names: BTreeSet<Arc<Path>> = BTreeSet::new();
+        let mut names: BTreeSet<Name> = BTreeSet::new();
         let mut keep = vec![true; self.pending.len()];
         for (keep, (at, change)) in keep.iter_mut().zip(&self.pending).rev() {
-            let covered = *at < before && change.paths().any(|path| parent(path) == dir);
+            let covered = *at < before && change.paths().any(|path| is_in(path, dir));
             if covered || change.paths().any(|path| names.contains(path)) {
                 names.extend(change.paths().cloned());
                 *keep = false;
@@ -110,7 +109,7 @@ impl DiskNames {
     /// The names after a crash that kept the chosen changes and no change that depends on a lost one.
     pub(super) fn surviving(&self, mut keep: impl FnMut(usize) -> bool) -> Names {
         let mut names = self.durable.clone();
-        let mut lost: BTreeSet<&Arc<Path>> = BTreeSet::new();
+        let mut lost: BTreeSet<&Name> = BTreeSet::new();
         for (at, change) in &self.pending {
             if keep(*at) && !change.paths().any(|path| lost.contains(path)) {
                 change.apply(&mut names);
@@ -124,18 +123,22 @@ impl DiskNames {
 
 /// True when every directory above a path exists.
 pub(super) fn is_reachable(names: &Names, path: &Path) -> bool {
-    path.ancestors()
-        .skip(1)
-        .filter(|dir| !dir.as_os_str().is_empty())
-        .all(|dir| names.get(dir) == Some(&Node::Dir))
+    let mut dir = parent(path);
+    while !dir.as_os_str().is_empty() {
+        if names.get(dir.as_os_str()) != Some(&Node::Dir) {
+            return false;
+        }
+        dir = parent(dir);
+    }
+    true
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::image::normalize;
+    use super::super::name::normalize;
     use super::*;
 
-    fn path(text: &str) -> Arc<Path> {
+    fn path(text: &str) -> Name {
         normalize(Path::new(text))
     }
 
@@ -170,7 +173,7 @@ mod tests {
         disk.push(3, Change::Rename(path("a/x"), path("a/old")));
         disk.push(4, Change::Add(path("a/x"), Node::File(1)));
         let names = disk.surviving(|at| at != 3);
-        assert_eq!(names.get(Path::new("a/x")), Some(&Node::File(0)));
+        assert_eq!(names.get(Path::new("a/x").as_os_str()), Some(&Node::File(0)));
     }
 
     #[test]

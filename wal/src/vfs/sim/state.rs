@@ -13,7 +13,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use super::content::Content;
 use super::cursor::number_files;
 use super::file::MapCell;
-use super::image::{Image, parent};
+use super::image::Image;
+use super::name::{Name, parent};
 use super::names::{Change, Names, Node};
 use super::random::Random;
 use super::trace::{Data, FileNumber, Op, Trace};
@@ -125,15 +126,11 @@ impl State {
     fn replay(&mut self, op: &Op, trace: &Trace) {
         match op {
             Op::Create { path, .. } => {
-                self.add_file(path);
+                self.add_file(&Name::of(path));
             }
-            Op::CreateDir { path } => {
-                Change::Add(Arc::clone(path), Node::Dir).apply(&mut self.names)
-            }
-            Op::Rename { from, to } => {
-                self.change(&Change::Rename(Arc::clone(from), Arc::clone(to)))
-            }
-            Op::Remove { path } => self.change(&Change::Remove(Arc::clone(path))),
+            Op::CreateDir { path } => Change::Add(Name::of(path), Node::Dir).apply(&mut self.names),
+            Op::Rename { from, to } => self.change(&Change::Rename(Name::of(from), Name::of(to))),
+            Op::Remove { path } => self.change(&Change::Remove(Name::of(path))),
             Op::Write { file, offset, data }
             | Op::Store { file, offset, data }
             | Op::Publish { file, offset, data } => match data {
@@ -153,7 +150,11 @@ impl State {
     }
 
     pub(super) fn node(&self, path: &Path) -> Option<Node> {
-        if path.as_os_str().is_empty() { Some(Node::Dir) } else { self.names.get(path).copied() }
+        if path.as_os_str().is_empty() {
+            Some(Node::Dir)
+        } else {
+            self.names.get(path.as_os_str()).copied()
+        }
     }
 
     /// An error unless the directory that holds a path exists.
@@ -165,9 +166,9 @@ impl State {
         }
     }
 
-    pub(super) fn create(&mut self, path: &Arc<Path>) -> FileNumber {
+    pub(super) fn create(&mut self, path: &Name) -> FileNumber {
         let file = self.add_file(path);
-        self.trace.push(Op::Create { file, path: Arc::clone(path) });
+        self.trace.push(Op::Create { file, path: path.shared() });
         file
     }
 
@@ -265,10 +266,10 @@ impl State {
         end.min(self.files[file].reserved.saturating_add(free))
     }
 
-    fn add_file(&mut self, path: &Arc<Path>) -> FileNumber {
+    fn add_file(&mut self, path: &Name) -> FileNumber {
         let file = self.files.len();
         self.files.push(LiveFile::new(Arc::default()));
-        Change::Add(Arc::clone(path), Node::File(file)).apply(&mut self.names);
+        Change::Add(path.clone(), Node::File(file)).apply(&mut self.names);
         file
     }
 

@@ -28,7 +28,7 @@ fn durable_file(sim: &SimVfs, path: &str, bytes: &[u8]) -> Arc<dyn VfsFile> {
     let file = create(sim, path);
     write(&file, 0, bytes);
     file.sync_data().unwrap();
-    sim.sync_dir(parent(Path::new(path))).unwrap();
+    sim.sync_dir(name::parent(Path::new(path))).unwrap();
     file
 }
 
