@@ -11,7 +11,6 @@ use crate::keyspace::Keyspace;
 use crate::options::Durability;
 use crate::record::{Change, KeyspaceId, SeqNo, Write};
 use crate::ticket::Ticket;
-use crate::ttl;
 
 /// Writes that are committed together; made by [`Db::batch`](crate::Db::batch).
 ///
@@ -132,7 +131,7 @@ impl Batch {
         value: &[u8],
         ttl: Option<Duration>,
     ) -> &mut Self {
-        let expires_at_ms = ttl.map(|ttl| ttl::expires_at_ms(self.handle.core.now_ms(), ttl));
+        let expires_at_ms = keyspace.expires_at_ms(ttl.into());
         let key = self.push_bytes(key);
         let value = self.push_bytes(value);
         self.add(keyspace, key, BufferedChange::Put { value, expires_at_ms })

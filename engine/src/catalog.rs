@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, RwLock};
 
 use crate::error::{Error, Result};
+use crate::keyspace::{CompactionFilter, Settings};
 use crate::parts::Manifest;
 use crate::record::KeyspaceId;
 use crate::sync::{lock, read, write};
@@ -26,6 +27,8 @@ const NAME_BYTES_MAX: usize = 255;
 pub(crate) struct Catalog {
     names: RwLock<BTreeMap<Arc<str>, KeyspaceId>>,
     store: Mutex<Store>,
+    /// Of those that were opened or asked about.
+    settings: RwLock<BTreeMap<KeyspaceId, Arc<Settings>>>,
 }
 
 /// The manifest of an open database, for all who note something in it.
@@ -54,12 +57,26 @@ impl Catalog {
         let mut names: BTreeMap<Arc<str>, KeyspaceId> =
             keyspaces.into_iter().map(|(id, name)| (name, id)).collect();
         names.insert(DEFAULT_KEYSPACE.into(), DEFAULT_KEYSPACE_ID);
-        Catalog { names: RwLock::new(names), store: Mutex::new(store) }
+        Catalog { names: RwLock::new(names), store: Mutex::new(store), settings: RwLock::default() }
     }
 
     /// The keyspace of this name, where it exists.
     pub(crate) fn get(&self, name: &str) -> Option<(Arc<str>, KeyspaceId)> {
         read(&self.names).get_key_value(name).map(|(name, id)| (Arc::clone(name), *id))
+    }
+
+    /// The settings of a keyspace in this opening, which all of its handles share.
+    pub(crate) fn settings(&self, id: KeyspaceId) -> Arc<Settings> {
+        if let Some(settings) = read(&self.settings).get(&id) {
+            return Arc::clone(settings);
+        }
+        Arc::clone(write(&self.settings).entry(id).or_default())
+    }
+
+    /// The compaction filter of a keyspace, if it has one.
+    #[allow(dead_code, reason = "only compaction asks")]
+    pub(crate) fn filter(&self, id: KeyspaceId) -> Option<Arc<CompactionFilter>> {
+        read(&self.settings).get(&id).and_then(|settings| settings.compaction_filter())
     }
 
     /// True when a keyspace has this number.

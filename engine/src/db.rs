@@ -17,7 +17,7 @@ use crate::catalog::{DEFAULT_KEYSPACE, DEFAULT_KEYSPACE_ID};
 use crate::config::Config;
 use crate::core::Core;
 use crate::error::Result;
-use crate::keyspace::Keyspace;
+use crate::keyspace::{Keyspace, KeyspaceOptions};
 use crate::log::Log;
 use crate::open::Builder;
 use crate::parts;
@@ -146,6 +146,18 @@ impl Db {
             }
         };
         Ok(Keyspace::new(Arc::clone(&self.default.handle), id, name))
+    }
+
+    /// As [`Db::keyspace`], and tells it options for this opening of the database: see [`KeyspaceOptions`]. The name
+    /// "default" stands for the keyspace of the `Db` itself.
+    ///
+    /// # Errors
+    /// As [`Db::keyspace`], and `Unsupported` for an option that this build cannot honour.
+    pub fn keyspace_with(&self, name: &str, options: KeyspaceOptions) -> Result<Keyspace> {
+        options.validate()?;
+        let keyspace = self.keyspace(name)?;
+        keyspace.settings().set(options);
+        Ok(keyspace)
     }
 
     /// The names of the keyspaces, in order; "default" is always there.

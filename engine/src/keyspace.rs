@@ -1,12 +1,13 @@
 //! The handle of a keyspace: every operation on keys and values.
 //!
 //! # Layout
-//! `conditional` has the writes that depend on what a key holds.
+//! `conditional` has the writes that depend on what a key holds, `options` what a keyspace is told when it is opened.
 //!
 //! # Concurrency
 //! Handles are cheap clones, `Send + Sync + 'static`. Every operation is atomic by itself and may run beside any other.
 
 mod conditional;
+mod options;
 
 use std::fmt;
 use std::ops::{ControlFlow, RangeBounds};
@@ -18,15 +19,17 @@ use bytes::Bytes;
 use crate::batch::Batch;
 use crate::db::Handle;
 use crate::error::Result;
-use crate::options::PutOptions;
+use crate::merge::MergeOperator;
+use crate::options::{Lifetime, PutOptions};
 use crate::pinned::PinnedValue;
 use crate::range::{Direction, KeyRange};
 use crate::read::{Entry, Found};
 use crate::record::{Change, KeyspaceId, SeqNo, Write};
 use crate::scan::{Keys, Scan};
-use crate::ttl;
 
 pub use conditional::CasConflict;
+pub(crate) use options::{CompactionFilter, Settings};
+pub use options::{FilterDecision, KeyspaceOptions};
 
 /// A named set of keys within a database; made by [`Db::keyspace`](crate::Db::keyspace).
 ///
@@ -43,11 +46,13 @@ pub struct Keyspace {
     pub(crate) handle: Arc<Handle>,
     id: KeyspaceId,
     name: Arc<str>,
+    settings: Arc<Settings>,
 }
 
 impl Keyspace {
     pub(crate) fn new(handle: Arc<Handle>, id: KeyspaceId, name: Arc<str>) -> Self {
-        Keyspace { handle, id, name }
+        let settings = handle.core.catalog.settings(id);
+        Keyspace { handle, id, name, settings }
     }
 
     pub(crate) fn id(&self) -> KeyspaceId {
@@ -58,12 +63,30 @@ impl Keyspace {
         Arc::ptr_eq(&self.handle, handle)
     }
 
+    pub(crate) fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// The merge operator.
+    ///
+    /// # Errors
+    /// `InvalidArgument` when there is none.
+    pub(crate) fn merge_operator(&self) -> Result<Arc<dyn MergeOperator>> {
+        self.settings.merge_operator(&self.name)
+    }
+
+    /// When an entry ends that is written now.
+    #[inline]
+    pub(crate) fn expires_at_ms(&self, lifetime: Lifetime) -> Option<u64> {
+        self.settings.expires_at_ms(lifetime, || self.handle.core.now_ms())
+    }
+
     /// The name.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Sets the value of a key, without an end, and returns the number of the commit.
+    /// Sets the value of a key, which lives as long as the keyspace says, and returns the number of the commit.
     ///
     /// # Errors
     /// `LimitExceeded` when key or value is too long: nothing was written. `StorageFull` when the disk is full: writes
@@ -83,12 +106,13 @@ impl Keyspace {
         options: PutOptions,
     ) -> Result<SeqNo> {
         let core = &self.handle.core;
-        let expires_at_ms = options.ttl.map(|ttl| ttl::expires_at_ms(core.now_ms(), ttl));
+        let expires_at_ms = self.expires_at_ms(options.lifetime);
         let change = Change::Put { value: value.as_ref(), expires_at_ms };
         core.commit(&[self.write(key.as_ref(), change)], options.durability)
     }
 
-    /// Sets many values in one commit: visible together, one sync. Of several items with one key the last counts.
+    /// Sets many values in one commit: visible together, one sync. Of several items with one key the last counts. One without a
+    /// time to live lives as long as the keyspace says.
     ///
     /// ```
     /// # use std::time::Duration;

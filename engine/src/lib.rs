@@ -51,6 +51,7 @@ mod log;
 #[cfg(all(test, loom))]
 mod loom_models;
 mod memory_log;
+pub mod merge;
 mod open;
 mod options;
 mod parts;
@@ -77,7 +78,8 @@ pub use batch::Batch;
 pub use config::Config;
 pub use db::Db;
 pub use error::{ClosedReason, Error, ErrorKind, Result};
-pub use keyspace::{CasConflict, Keyspace};
+pub use keyspace::{CasConflict, FilterDecision, Keyspace, KeyspaceOptions};
+pub use merge::MergeOperator;
 pub use open::Builder;
 pub use options::{Compression, Durability, PutOptions};
 pub use parts::public::*;

@@ -129,19 +129,25 @@ impl From<bool> for Compression {
 #[derive(Debug, Clone, Copy, Default)]
 #[must_use]
 pub struct PutOptions {
-    pub(crate) ttl: Option<Duration>,
+    pub(crate) lifetime: Lifetime,
     pub(crate) durability: Option<Durability>,
 }
 
 impl PutOptions {
-    /// No expiry, and the durability of the database.
+    /// The default time to live of the keyspace if it has one, else none; the durability of the database.
     pub fn new() -> Self {
         Self::default()
     }
 
     /// The entry ends after this time, counted from now by the wall clock. Fractions of a millisecond count as one.
     pub fn ttl(mut self, ttl: Duration) -> Self {
-        self.ttl = Some(ttl);
+        self.lifetime = Lifetime::Ttl(ttl);
+        self
+    }
+
+    /// The entry stays until it is replaced, whatever the default time to live of the keyspace is.
+    pub fn no_ttl(mut self) -> Self {
+        self.lifetime = Lifetime::Endless;
         self
     }
 
@@ -149,6 +155,23 @@ impl PutOptions {
     pub fn durability(mut self, durability: Durability) -> Self {
         self.durability = Some(durability);
         self
+    }
+}
+
+/// How long an entry is to live.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Lifetime {
+    /// As its keyspace says.
+    #[default]
+    Default,
+    Ttl(Duration),
+    Endless,
+}
+
+impl From<Option<Duration>> for Lifetime {
+    /// `None` is the default of the keyspace.
+    fn from(ttl: Option<Duration>) -> Self {
+        ttl.map_or(Lifetime::Default, Lifetime::Ttl)
     }
 }
 

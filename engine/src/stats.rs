@@ -185,6 +185,8 @@ pub struct CompactionStats {
     pub damaged_segments: Vec<DamagedSegment>,
     /// Times that files of retired segments could not be removed; the next opening removes them.
     pub files_not_removed: u64,
+    /// Times that a compaction filter has panicked; the entry that it was asked about stayed.
+    pub filter_panics: u64,
     /// The newest error of a job.
     pub last_error: Option<String>,
 }

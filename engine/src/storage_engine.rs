@@ -21,7 +21,6 @@ use crate::range::KeyRange;
 use crate::record::{Change, SeqNo, Write};
 use crate::scan::Scan;
 use crate::ticket::Ticket;
-use crate::ttl;
 use crate::write::{Check, Expected, Premise, Premises, VALUE_BYTES_MAX};
 
 /// A keyspace of an engine, from [`StorageEngine::keyspace`]. Means nothing to another engine.
@@ -273,7 +272,8 @@ fn write(core: &Arc<Core>, batch: &WriteBatch) -> Result<Ticket<WriteOutcome>> {
     let now_ms = core.now_ms();
     let writes = batch.operations.iter().map(|operation| match operation {
         Operation::Put { keyspace, key, value, ttl } => {
-            let expires_at_ms = ttl.map(|ttl| ttl::expires_at_ms(now_ms, ttl));
+            let settings = core.catalog.settings(keyspace.0);
+            let expires_at_ms = settings.expires_at_ms((*ttl).into(), || now_ms);
             Write { keyspace: keyspace.0, key, change: Change::Put { value, expires_at_ms } }
         }
         Operation::Delete { keyspace, key } => {

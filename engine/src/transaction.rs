@@ -31,13 +31,12 @@ use crate::core::Core;
 use crate::db::{Db, Handle};
 use crate::error::{Error, Result};
 use crate::keyspace::Keyspace;
-use crate::options::Durability;
+use crate::options::{Durability, Lifetime};
 use crate::range::KeyRange;
 use crate::read::Found;
 use crate::record::{KeyspaceId, SeqNo};
 use crate::sync::lock;
 use crate::ticket::Ticket;
-use crate::ttl;
 pub use conflict::{Conflict, ConflictKind};
 use reads::Reads;
 pub use retry::TransactOptions;
@@ -180,7 +179,7 @@ impl Transaction {
         self.scan(keyspace.as_ref(), KeyRange::prefix(prefix.as_ref()))
     }
 
-    /// Sets the value of a key, without an end.
+    /// Sets the value of a key, which lives as long as the keyspace says, counted from this call.
     ///
     /// # Errors
     /// `LimitExceeded` when the key, the value or the transaction as a whole is too large, `InvalidArgument` when the keyspace
@@ -192,7 +191,8 @@ impl Transaction {
         value: impl AsRef<[u8]>,
     ) -> Result<()> {
         let value = Bytes::copy_from_slice(value.as_ref());
-        self.write(keyspace.as_ref(), key.as_ref(), Own::Put { value, expires_at_ms: None })
+        let expires_at_ms = keyspace.as_ref().expires_at_ms(Lifetime::Default);
+        self.write(keyspace.as_ref(), key.as_ref(), Own::Put { value, expires_at_ms })
     }
 
     /// Sets the value of a key that ends after `ttl`, counted from this call.
@@ -206,9 +206,28 @@ impl Transaction {
         value: impl AsRef<[u8]>,
         ttl: Duration,
     ) -> Result<()> {
-        let expires_at_ms = Some(ttl::expires_at_ms(self.handle.core.now_ms(), ttl));
+        let expires_at_ms = keyspace.as_ref().expires_at_ms(Lifetime::Ttl(ttl));
         let value = Bytes::copy_from_slice(value.as_ref());
         self.write(keyspace.as_ref(), key.as_ref(), Own::Put { value, expires_at_ms })
+    }
+
+    /// Puts what the merge operator of the keyspace makes of the value of a key and of `operand`: a read and a put of this
+    /// transaction. See [`Keyspace::merge`].
+    ///
+    /// # Errors
+    /// `InvalidArgument` when the keyspace has no merge operator; that of the operator; as [`Transaction::get`] and
+    /// [`Transaction::put`].
+    pub fn merge(
+        &mut self,
+        keyspace: impl AsRef<Keyspace>,
+        key: impl AsRef<[u8]>,
+        operand: impl AsRef<[u8]>,
+    ) -> Result<()> {
+        let (keyspace, key) = (keyspace.as_ref(), key.as_ref());
+        let operator = keyspace.merge_operator()?;
+        let old = self.get(keyspace, key)?;
+        let new = operator.merge(key, old.as_deref(), operand.as_ref())?;
+        self.put(keyspace, key, new)
     }
 
     /// Removes a key; it does no harm when the key is not there.

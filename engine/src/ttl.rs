@@ -11,9 +11,12 @@ pub(crate) const EXPIRES_AT_MS_MAX: u64 = (1 << 48) - 1;
 /// The moment at which an entry put at `now_ms` ends. A fraction of a millisecond counts as a whole one, so that no
 /// entry ends early.
 pub(crate) fn expires_at_ms(now_ms: u64, ttl: Duration) -> u64 {
-    let ttl_ms = ttl.as_nanos().div_ceil(1_000_000);
-    let ttl_ms = u64::try_from(ttl_ms).unwrap_or(u64::MAX);
-    now_ms.saturating_add(ttl_ms).min(EXPIRES_AT_MS_MAX)
+    now_ms.saturating_add(to_ms(ttl)).min(EXPIRES_AT_MS_MAX)
+}
+
+/// Whole milliseconds, rounded up; saturating.
+pub(crate) fn to_ms(ttl: Duration) -> u64 {
+    u64::try_from(ttl.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)
 }
 
 /// True from the very millisecond on at which the entry ends.

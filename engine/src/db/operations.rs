@@ -114,6 +114,11 @@ impl Db {
         self.default.fetch_and_update(key, f)
     }
 
+    /// See [`Keyspace::merge`](crate::Keyspace::merge).
+    pub fn merge(&self, key: impl AsRef<[u8]>, operand: impl AsRef<[u8]>) -> Result<SeqNo> {
+        self.default.merge(key, operand)
+    }
+
     /// See [`Keyspace::iter`](crate::Keyspace::iter).
     pub fn iter(&self) -> Scan {
         self.default.iter()

@@ -1,5 +1,8 @@
 //! The adapter to the point index of `cortenkv-index`, with key order beside it where the build has it.
 //!
+//! # Layout
+//! `error` turns the errors of the crate into ours.
+//!
 //! # Invariants
 //! Before a record becomes visible, under the pin of its installation: its key is in the order if no live record that
 //! never expires stood there, and the record that it replaces is marked dead.
@@ -209,6 +212,12 @@ impl Index {
         self.point.remove(self.hash(keyspace, key), to_theirs(address))
     }
 
+    /// The record at an address is not the newest of its key any more.
+    #[allow(dead_code, reason = "only compaction takes out what is not replaced")]
+    pub(crate) fn mark_dead(&self, address: Address) {
+        self.order.mark_dead(address);
+    }
+
     /// Another segment gets a slot.
     pub(crate) fn begin_slot(&self, slot: u16) {
         self.order.begin_slot(slot);
@@ -273,8 +282,7 @@ impl Index {
     }
 
     /// Takes the keys of a keyspace, in strict order and each with the segment and address of its record if that never
-    /// expires, into the empty
-    /// order.
+    /// expires, into the empty order.
     ///
     /// # Errors
     /// What kept the order from taking them.

@@ -10,6 +10,7 @@ use bytes::Bytes;
 
 use super::Keyspace;
 use crate::error::{Error, ErrorKind, Result};
+use crate::options::Lifetime;
 use crate::record::{Change, SeqNo};
 use crate::transaction::TransactOptions;
 use crate::write::{Check, Expected, Premises, Refused};
@@ -31,7 +32,8 @@ impl fmt::Display for CasConflict {
 impl std::error::Error for CasConflict {}
 
 impl Keyspace {
-    /// Writes `new` (`None` = deletes) if the key holds `expected` (`None` = nothing), both at one moment.
+    /// Writes `new` (`None` = deletes) if the key holds `expected` (`None` = nothing), both at one moment. What it writes lives
+    /// as long as the keyspace says.
     ///
     /// A conflict with a write that is not visible yet is told once that one is.
     ///
@@ -71,7 +73,8 @@ impl Keyspace {
     }
 
     /// Replaces the value of a key by what `f` makes of it (`None` = nothing there, or to be deleted), with no other write to
-    /// the key between, and returns the value that was replaced.
+    /// the key between, and returns the value that was replaced. The new one lives as long as the keyspace says, counted from
+    /// now.
     ///
     /// When another write comes between, `f` is called again with what that one has written.
     ///
@@ -90,17 +93,53 @@ impl Keyspace {
         key: impl AsRef<[u8]>,
         mut f: impl FnMut(Option<&[u8]>) -> Option<Vec<u8>>,
     ) -> Result<Option<Bytes>> {
-        let key = key.as_ref();
+        let replaced = self.update(key.as_ref(), |old| Ok(f(old)))?;
+        Ok(replaced.and_then(|(old, _)| old))
+    }
+
+    /// Replaces the value of a key by what the merge operator of the keyspace makes of it and of `operand`, with no other write
+    /// to the key between, and returns the number of the commit.
+    ///
+    /// The operator is given to [`Db::keyspace_with`](crate::Db::keyspace_with) in every opening of the database, since it is
+    /// not stored; what is logged is the full value. The result lives as long as the keyspace says, counted from now, whatever
+    /// was left of the value before.
+    ///
+    /// ```
+    /// # use cortenkv::{Db, KeyspaceOptions, merge};
+    /// # let db = Db::open_in_memory()?;
+    /// let options = KeyspaceOptions::new().merge_operator(merge::Counter::U64);
+    /// let visits = db.keyspace_with("visits", options)?;
+    /// visits.merge(b"page", 1_u64.to_le_bytes())?;
+    /// # Ok::<(), cortenkv::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// `InvalidArgument` when the keyspace has no merge operator; that of the operator; as
+    /// [`Keyspace::fetch_and_update`]. Nothing was written then.
+    pub fn merge(&self, key: impl AsRef<[u8]>, operand: impl AsRef<[u8]>) -> Result<SeqNo> {
+        let (key, operand) = (key.as_ref(), operand.as_ref());
+        let operator = self.merge_operator()?;
+        let merged = self.update(key, |old| operator.merge(key, old, operand).map(Some))?;
+        Ok(merged.map_or_else(|| self.handle.core.log.last_seq(), |(_, seq)| seq))
+    }
+
+    /// Replaces the value of a key by what `f` makes of it; what was replaced, and the number of the commit, unless there was
+    /// nothing to do.
+    fn update(
+        &self,
+        key: &[u8],
+        mut f: impl FnMut(Option<&[u8]>) -> Result<Option<Vec<u8>>>,
+    ) -> Result<Option<(Option<Bytes>, SeqNo)>> {
         let options = TransactOptions::default();
         for conflicts in 1..=ATTEMPTS_MAX {
             let old = self.get_entry(key)?;
-            let new = f(old.as_ref().map(|old| old.value.as_ref()));
+            let new = f(old.as_ref().map(|old| old.value.as_ref()))?;
             if old.is_none() && new.is_none() {
                 return Ok(None);
             }
             let expected = old.as_ref().map_or(Expected::Absent, |old| Expected::Seq(old.seq));
-            if self.write_if(key, expected, new.as_deref())?.is_ok() {
-                return Ok(old.map(|old| old.value));
+            if let Ok(seq) = self.write_if(key, expected, new.as_deref())? {
+                return Ok(Some((old.map(|old| old.value), seq)));
             }
             self.handle.core.pause(&options, conflicts);
         }
@@ -120,7 +159,9 @@ impl Keyspace {
     ) -> Result<Result<SeqNo, Refused>> {
         let core = &self.handle.core;
         let change = match new {
-            Some(value) => Change::Put { value, expires_at_ms: None },
+            Some(value) => {
+                Change::Put { value, expires_at_ms: self.expires_at_ms(Lifetime::Default) }
+            }
             None => Change::Delete,
         };
         let check = Check { keyspace: self.id, key, expected };

@@ -4,11 +4,13 @@
 //! Rule 2: a tombstone, or an expired put, may hide an older put of its key that a rebuild of the index would bring back. So
 //! it is forgotten only if no other segment with an older put may hold the key; until then it stays, as a tombstone of the
 //! same number. While a snapshot is open, nothing is forgotten that is newer than what was installed before it began; and a put
-//! has expired only if it had when the oldest snapshot was opened.
+//! has expired only if it had when the oldest snapshot was opened. What the compaction filter of a keyspace drops is treated as
+//! an expired put; no filter is asked while a snapshot is open.
 //!
 //! # Failure
 //! A record that cannot be read fails the job, which leaves the segment alone.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering::Relaxed;
 
 use cortenkv_compaction::{Fate, Record, SegmentId};
@@ -18,7 +20,8 @@ use super::store::Store;
 use crate::address::Address;
 use crate::core::{Core, Probe};
 use crate::error::Result;
-use crate::record::Rank;
+use crate::keyspace::FilterDecision;
+use crate::record::{Rank, RecordRef, SeqNo};
 use crate::ttl;
 
 impl Store {
@@ -36,7 +39,9 @@ impl Store {
         // Only now: what is the newest of its key, and history, is so to the snapshots that will be opened, too.
         let horizon = core.snapshots.horizon(core.clock());
         let fate = core.read_at(address, |record, _| {
-            if !record.tombstone && !ttl::is_expired(record.expires_at_ms, horizon.now_ms) {
+            let is_over = record.tombstone || ttl::is_expired(record.expires_at_ms, horizon.now_ms);
+            // Without a snapshot nothing bounds the horizon.
+            if !is_over && (horizon.seq < SeqNo::MAX || !self.is_filtered(core, record)) {
                 return Ok(Fate::Keep);
             }
             if record.seq > horizon.seq {
@@ -51,6 +56,19 @@ impl Store {
         })?;
         // A victim is in its slot as long as its job runs.
         fate.unwrap_or_else(|| Err(gone()))
+    }
+
+    /// True if the filter of its keyspace drops a put that lives. It is foreign code: one that panics has said nothing.
+    fn is_filtered(&self, core: &Core, record: &RecordRef<'_>) -> bool {
+        let Some(filter) = core.catalog.filter(record.keyspace) else { return false };
+        let asked = AssertUnwindSafe(|| filter(record.key, record.value));
+        match catch_unwind(asked) {
+            Ok(decision) => decision == FilterDecision::Drop,
+            Err(_) => {
+                self.faults.note_filter_panic();
+                false
+            }
+        }
     }
 }
 
@@ -102,6 +120,8 @@ pub(super) fn take_out(core: &Core, record: &Record<'_>) -> Result<()> {
     let was = core.read_at(address, |found, _| found.tombstone)?;
     // An image begins when no entry is about to change.
     let _shared = crate::sync::read(&core.gate);
+    // Key order may know a put that was filtered as one that stays.
+    core.index.mark_dead(address);
     if core.index.remove(record.keyspace, record.key, address) {
         let counters = &core.counters;
         let count = if was == Some(true) { &counters.tombstones } else { &counters.keys };

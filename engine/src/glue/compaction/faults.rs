@@ -8,6 +8,7 @@
 //! | an output cannot be written or synced | the database takes no more writes (`Io` is latched): a sync that failed proves nothing |
 //! | an edit of the manifest fails | the same |
 //! | a file cannot be removed | it is left to the next opening, and counted |
+//! | a compaction filter panics | the entry stays, and it is counted; nothing else changes |
 //! | anything else | tried again, given up after some attempts |
 
 use std::collections::BTreeMap;
@@ -28,6 +29,7 @@ pub(super) struct Faults {
     damaged: Mutex<BTreeMap<SegmentId, DamagedSegment>>,
     last_error: Mutex<Option<String>>,
     files_not_removed: AtomicU64,
+    filter_panics: AtomicU64,
 }
 
 impl Faults {
@@ -56,10 +58,16 @@ impl Faults {
         *lock(&self.last_error) = Some(error.to_string());
     }
 
+    /// A compaction filter has panicked.
+    pub(super) fn note_filter_panic(&self) {
+        self.filter_panics.fetch_add(1, Relaxed);
+    }
+
     /// Tells what there was.
     pub(super) fn describe(&self, stats: &mut CompactionStats) {
         stats.damaged_segments = lock(&self.damaged).values().cloned().collect();
         stats.last_error = lock(&self.last_error).clone();
         stats.files_not_removed = self.files_not_removed.load(Relaxed);
+        stats.filter_panics = self.filter_panics.load(Relaxed);
     }
 }

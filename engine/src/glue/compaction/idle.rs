@@ -21,14 +21,14 @@ pub(super) struct IdleWatch {
     scheduler: Scheduler<Store>,
     /// The newest commit when it was last seen to change, and when that was.
     seen: Option<(SeqNo, Duration)>,
-    /// The newest commit when the segment was looked at.
-    sealed_at: Option<SeqNo>,
+    /// When the segment that was written last was looked at.
+    looked_at: Option<Duration>,
 }
 
 impl IdleWatch {
     pub(super) fn new(core: &Arc<Core>, store: &Arc<Store>, scheduler: &Scheduler<Store>) -> Self {
         let (core, store) = (Arc::downgrade(core), Arc::clone(store));
-        IdleWatch { core, store, scheduler: scheduler.clone(), seen: None, sealed_at: None }
+        IdleWatch { core, store, scheduler: scheduler.clone(), seen: None, looked_at: None }
     }
 
     /// Looks; true if there is a new segment to compact.
@@ -45,10 +45,11 @@ impl IdleWatch {
             return Ok(false);
         }
         self.scheduler.set_idle(true);
-        if self.sealed_at == Some(last_seq) {
+        // Again and again: values expire though nobody writes. One that was left has an empty successor.
+        if self.looked_at.is_some_and(|at| now.saturating_sub(at) < IDLE_AFTER) {
             return Ok(false);
         }
-        self.sealed_at = Some(last_seq);
+        self.looked_at = Some(now);
         self.store.leave_garbage()
     }
 }
