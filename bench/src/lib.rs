@@ -31,6 +31,7 @@ pub mod computed_records;
 pub mod cortenkv_log;
 pub mod counting_alloc;
 pub mod counting_vfs;
+pub mod disk_usage;
 pub mod draw;
 pub mod driver;
 pub mod error;

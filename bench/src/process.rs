@@ -34,6 +34,17 @@ fn parse_status(status: &str) -> Memory {
     }
 }
 
+/// Bytes that this process has sent to the disk, or made dirty in the page cache for it, from `/proc/self/io`. Zero where
+/// the kernel does not say.
+pub fn written_bytes() -> u64 {
+    parse_io(&std::fs::read_to_string("/proc/self/io").unwrap_or_default())
+}
+
+fn parse_io(io: &str) -> u64 {
+    let line = io.lines().find_map(|line| line.strip_prefix("write_bytes:"));
+    line.and_then(|rest| rest.trim().parse().ok()).unwrap_or(0)
+}
+
 /// Processor time that this process has used, in user and kernel mode, over all threads.
 pub fn cpu_time() -> Duration {
     let time = clock_gettime(ClockId::ProcessCPUTime);
@@ -52,6 +63,12 @@ mod tests {
             Memory { peak_bytes: 2 << 20, anonymous_bytes: 10 << 10, file_bytes: 4 << 10 };
         assert_eq!(parse_status(status), expected);
         assert_eq!(parse_status("nothing here"), Memory::default());
+    }
+
+    #[test]
+    fn written_bytes_are_read_from_the_io_file() {
+        let io = "rchar: 5\nwrite_bytes: 4096\ncancelled_write_bytes: 1\n";
+        assert_eq!((parse_io(io), parse_io("")), (4096, 0));
     }
 
     #[test]

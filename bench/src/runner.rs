@@ -8,7 +8,6 @@
 //! A case that fails stops the suite with the name of the case and what the child wrote to its standard error.
 
 use std::io::Write;
-use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -16,6 +15,7 @@ use std::time::Duration;
 
 use rustix::process::{Signal, getpid, kill_process};
 
+use crate::disk_usage;
 use crate::error::{Context, Error, Result};
 use crate::fsync_rate;
 use crate::log_store::Class;
@@ -160,7 +160,7 @@ pub fn child(suite: &dyn Suite, name: &str, phase: Phase, dir: &Path, plan: &Pla
                 ops_per_second: outcome.ops as f64 / outcome.seconds.max(1e-9),
                 outcome,
                 memory: memory(),
-                disk_bytes: disk_bytes(dir).context(|| "cannot size the files".into())?,
+                disk_bytes: disk_usage::of(dir, |_| true)?,
                 fsync_rate_before: None,
                 fsync_rate_after: None,
                 ratio_to_fsync_rate: None,
@@ -182,16 +182,4 @@ fn prepare(case: &Case, context: &CaseContext<'_>) -> Result<()> {
     }
     drop(kept);
     Ok(())
-}
-
-/// Bytes that the files below `dir` have allocated.
-fn disk_bytes(dir: &Path) -> std::io::Result<u64> {
-    let mut total = 0;
-    for entry in std::fs::read_dir(dir)? {
-        let entry = entry?;
-        let metadata = entry.metadata()?;
-        total +=
-            if metadata.is_dir() { disk_bytes(&entry.path())? } else { metadata.blocks() * 512 };
-    }
-    Ok(total)
 }

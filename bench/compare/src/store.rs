@@ -7,6 +7,7 @@
 //!   transaction, where the store needs one, is begun and ended within the operation. Arms that keep one open for the
 //!   life of a session are bounds, not rivals, and say so ([`StoreKind::role`]).
 
+use std::ffi::OsStr;
 use std::ops::ControlFlow;
 use std::path::Path;
 
@@ -70,7 +71,13 @@ pub trait StoreKind: Send + Sync {
         !self.is_for_writes_only()
     }
 
-    /// Opens a store in an empty directory.
+    /// Whether a file of the store is derived from others of it: indexes, images. It could be made again.
+    fn is_derived(&self, file: &OsStr) -> bool {
+        let _ = file;
+        false
+    }
+
+    /// Opens a store in a directory: an empty one, or one that the same arm left.
     fn open(&self, dir: &Path) -> Result<Box<dyn Store>>;
 }
 
@@ -146,6 +153,9 @@ pub type SeeEntry<'a> = &'a mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>;
 pub trait Session {
     /// Puts an entry; returns when the promise of the kind holds.
     fn put(&mut self, key: &Key, value: &[u8]) -> Result<()>;
+
+    /// Deletes an entry, with the promise of a put.
+    fn delete(&mut self, key: &Key) -> Result<()>;
 
     /// Shows the value of a key; false if there is none.
     fn get(&mut self, key: &Key, see: SeeValue<'_>) -> Result<bool>;

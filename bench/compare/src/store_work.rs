@@ -130,9 +130,27 @@ pub(crate) struct Run<'a> {
 impl<'a> Run<'a> {
     /// The case of an arm.
     pub(crate) fn new(kind: &'a dyn StoreKind, context: &'a CaseContext<'a>) -> Self {
-        let plan = context.plan;
-        let values = Values::new(plan.value_bytes.unwrap_or(VALUE_BYTES), plan.seed);
-        Run { kind, context, keys: plan.keys_or(KEYS), seed: plan.seed, values }
+        Run::of_keys(kind, context, context.plan.keys_or(KEYS))
+    }
+
+    /// The same with so many keys.
+    pub(crate) fn of_keys(
+        kind: &'a dyn StoreKind,
+        context: &'a CaseContext<'a>,
+        keys: u64,
+    ) -> Self {
+        Run::of_size(kind, context, keys, context.plan.value_bytes.unwrap_or(VALUE_BYTES))
+    }
+
+    /// The same with so many keys and bytes of a value.
+    pub(crate) fn of_size(
+        kind: &'a dyn StoreKind,
+        context: &'a CaseContext<'a>,
+        keys: u64,
+        value_bytes: usize,
+    ) -> Self {
+        let seed = context.plan.seed;
+        Run { kind, context, keys, seed, values: Values::new(value_bytes, seed) }
     }
 
     fn go(&self, work: Work) -> Result<Outcome> {
@@ -171,13 +189,21 @@ impl<'a> Run<'a> {
         }
     }
 
-    fn load(&self, store: &dyn Store, layout: Layout) -> Result<()> {
+    /// Puts every key once, quickly.
+    pub(crate) fn load(&self, store: &dyn Store, layout: Layout) -> Result<()> {
         let order = self.order(layout);
         store.load(&mut Entries::new(self.keys, |place, value| {
             let number = order(place);
             self.values.make(number, 0, value);
             key(number)
         }))
+    }
+
+    /// Puts `count` keys that are there again, drawn at random.
+    pub(crate) fn overwrite_some(&self, store: &dyn Store, count: u64) -> Result<()> {
+        let mut worker = self.overwrite(store.session()?, SplitMix64::new(self.seed));
+        let start = Instant::now();
+        (0..count).try_for_each(|_| worker.step(start).map(drop))
     }
 
     /// Looks at every byte of every entry.

@@ -89,6 +89,11 @@ impl Session for Teller<'_> {
         Ok(())
     }
 
+    fn delete(&mut self, key: &Key) -> Result<()> {
+        self.0.entries.lock().unwrap().remove(key);
+        Ok(())
+    }
+
     fn get(&mut self, key: &Key, see: SeeValue<'_>) -> Result<bool> {
         let entries = self.0.entries.lock().unwrap();
         let is_lie = self.0.lie == Lie::FoundBetween;

@@ -4,6 +4,7 @@
 //! SIGKILL (class kernel). Single puts, as everybody else has them. Compression is off as for the others; it would
 //! only concern commits of 4 KiB and more. There is no cache of entries: what is resident is the log, mapped.
 
+use std::ffi::OsStr;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -87,6 +88,12 @@ impl StoreKind for Cortenkv {
         *self == Cortenkv::Get
     }
 
+    fn is_derived(&self, file: &OsStr) -> bool {
+        let path = Path::new(file);
+        let is_image = file.to_string_lossy().starts_with("CKPT-");
+        is_image || path.extension().is_some_and(|kind| kind == "run" || kind == "keys")
+    }
+
     fn open(&self, dir: &Path) -> Result<Box<dyn Store>> {
         let durability = match self {
             Cortenkv::Interval => Durability::Interval(INTERVAL),
@@ -137,6 +144,10 @@ struct OpenSession<'a> {
 impl Session for OpenSession<'_> {
     fn put(&mut self, key: &Key, value: &[u8]) -> Result<()> {
         self.db.put(key, value).map(drop).context(|| "cortenkv cannot put".into())
+    }
+
+    fn delete(&mut self, key: &Key) -> Result<()> {
+        self.db.delete(key).map(drop).context(|| "cortenkv cannot delete".into())
     }
 
     fn get(&mut self, key: &Key, see: SeeValue<'_>) -> Result<bool> {

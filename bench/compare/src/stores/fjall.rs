@@ -97,6 +97,10 @@ impl Session for OpenSession<'_> {
         self.keyspace.insert(&key[..], value).context(|| "fjall cannot put".into())
     }
 
+    fn delete(&mut self, key: &Key) -> Result<()> {
+        self.keyspace.remove(&key[..]).context(|| "fjall cannot delete".into())
+    }
+
     fn get(&mut self, key: &Key, see: SeeValue<'_>) -> Result<bool> {
         let value = self.keyspace.get(key).context(|| "fjall cannot get".into())?;
         Ok(value.map(|value| see(&value)).is_some())

@@ -174,6 +174,15 @@ impl Session for OpenSession<'_> {
         put().context(|| "lmdb cannot put".into())
     }
 
+    fn delete(&mut self, key: &Key) -> Result<()> {
+        let delete = || {
+            let mut txn = self.env.write_txn()?;
+            self.database.delete(&mut txn, key)?;
+            txn.commit()
+        };
+        delete().context(|| "lmdb cannot delete".into())
+    }
+
     fn get(&mut self, key: &Key, see: SeeValue<'_>) -> Result<bool> {
         self.read(|database, txn| Ok(database.get(txn, key)?.map(see).is_some()))
     }

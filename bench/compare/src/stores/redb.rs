@@ -150,6 +150,12 @@ impl Session for OpenSession<'_> {
         })
     }
 
+    fn delete(&mut self, key: &Key) -> Result<()> {
+        self.db.write(Durability::None, |table| {
+            table.remove(&key[..]).map(drop).context(|| "redb cannot delete".into())
+        })
+    }
+
     fn get(&mut self, key: &Key, see: SeeValue<'_>) -> Result<bool> {
         self.read(|table| Ok(table.get(&key[..])?.map(|value| see(value.value())).is_some()))
     }

@@ -107,6 +107,10 @@ impl Session for OpenSession<'_> {
         self.db.put(key, value).context(|| "rocksdb cannot put".into())
     }
 
+    fn delete(&mut self, key: &Key) -> Result<()> {
+        self.db.delete(key).context(|| "rocksdb cannot delete".into())
+    }
+
     fn get(&mut self, key: &Key, see: SeeValue<'_>) -> Result<bool> {
         let value = self.db.get_pinned(key).context(|| "rocksdb cannot get".into())?;
         Ok(value.map(|value| see(&value)).is_some())

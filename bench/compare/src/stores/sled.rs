@@ -84,6 +84,10 @@ impl Session for OpenSession<'_> {
         self.db.insert(key, value).map(drop).context(|| "sled cannot put".into())
     }
 
+    fn delete(&mut self, key: &Key) -> Result<()> {
+        self.db.remove(key).map(drop).context(|| "sled cannot delete".into())
+    }
+
     fn get(&mut self, key: &Key, see: SeeValue<'_>) -> Result<bool> {
         let value = self.db.get(key).context(|| "sled cannot get".into())?;
         Ok(value.map(|value| see(&value)).is_some())
