@@ -29,10 +29,10 @@ struct Step {
 const STEPS: &[Step] = &[
     step("check", 45, check::run),
     step("deny", 10, deny::run),
-    step("test", 350, test::run),
-    step("features", 45, |workspace| features::run(workspace, &features::Options { all: false })),
-    step("crash", 190, |workspace| crash::run(workspace, &crash::Options::default())),
-    step("crash --bugs", 120, |workspace| {
+    step("test", 420, test::run),
+    step("features", 50, |workspace| features::run(workspace, &features::Options { all: false })),
+    step("crash", 115, |workspace| crash::run(workspace, &crash::Options::default())),
+    step("crash --bugs", 150, |workspace| {
         crash::run(workspace, &crash::Options { bugs: true, ..Default::default() })
     }),
     step("loom", 170, |workspace| loom::run(workspace, &loom::Options::default())),
@@ -47,7 +47,7 @@ const STEPS: &[Step] = &[
         };
         fuzz::run(workspace, &options)
     }),
-    reserve("reserve", 70),
+    reserve("reserve", 40),
 ];
 
 const fn step(name: &'static str, budget_seconds: u32, run: fn(&Workspace) -> Result<()>) -> Step {
