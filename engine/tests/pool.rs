@@ -10,7 +10,9 @@ fn builder(dir: &Path) -> Builder {
 
 /// Leaves a database with so many segments' worth of records, a part of each of them garbage.
 fn make_garbage(dir: &Path, keys: u32) {
-    let db = builder(dir).async_compaction(false).build().unwrap();
+    // Nobody works for it meanwhile.
+    let idle = WorkerPool::manual().unwrap();
+    let db = builder(dir).worker_pool(&idle).build().unwrap();
     for version in 0..3 {
         for n in (0..keys).filter(|n| version == 0 || n % 3 != 0) {
             db.put(n.to_be_bytes(), format!("{version} ").repeat(50)).unwrap();
