@@ -76,22 +76,22 @@ impl Budget {
     /// At crash points; with those of the recoveries and later lives behind them about 2.7 times as many.
     fn images(self) -> u64 {
         match self {
-            Budget::Ci => 60_000,
+            Budget::Ci => 40_000,
             Budget::Long => 100_000_000,
         }
     }
 
     fn faults(self) -> u64 {
         match self {
-            Budget::Ci => 8_000,
+            Budget::Ci => 5_000,
             Budget::Long => 2_000_000,
         }
     }
 
-    /// A hundred operations each: half a million in CI.
+    /// A hundred operations each: 300,000 in CI.
     fn lives(self) -> u64 {
         match self {
-            Budget::Ci => 5_000,
+            Budget::Ci => 3_000,
             Budget::Long => 100_000,
         }
     }
